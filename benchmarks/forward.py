@@ -1,0 +1,41 @@
+"""Forward speed: microseconds per site and step, float32, compiled ahead of time.
+
+python -m benchmarks.forward [--columns 5,512] [--steps 4800] [-o OUT.json]
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import jlsm
+from benchmarks.timing import compile_ahead, medians, report, tower_columns
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--columns", default="5,512")
+    parser.add_argument("--steps", type=int, default=960)
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("-o", "--output", default="")
+    options = parser.parse_args()
+    runs, compile_seconds, counts = {}, {}, [int(c) for c in options.columns.split(",")]
+    for count in counts:
+        arguments = tower_columns(count, options.steps)
+        compiled, compile_seconds[count] = compile_ahead(jlsm.simulate, *arguments)
+        runs[str(count)] = lambda compiled=compiled, arguments=arguments: compiled(*arguments)
+    seconds = medians(runs, options.repeats)
+    rows = [
+        {
+            "columns": count,
+            "steps": options.steps,
+            "compile s": compile_seconds[count],
+            "us per site-step": seconds[str(count)] / options.steps / count * 1e6,
+            "us per step": seconds[str(count)] / options.steps * 1e6,
+        }
+        for count in counts
+    ]
+    report("forward", rows, options.output)
+
+
+if __name__ == "__main__":
+    main()

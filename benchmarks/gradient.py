@@ -1,0 +1,72 @@
+"""Cost of a gradient of a year's loss with respect to all PFT parameters, relative to the run itself.
+
+    python -m benchmarks.gradient [--columns 5] [--steps 17520] [--modes reverse,forward] [-o OUT.json]
+
+The loss is the mean of Qle and Qh. Reverse mode checkpoints; forward mode carries one lane per parameter.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import jax
+import jax.numpy as jnp
+
+import jlsm
+from benchmarks.timing import compile_ahead, medians, report, tower_columns
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--columns", default="5")
+    parser.add_argument("--steps", type=int, default=17520)
+    parser.add_argument("--modes", default="reverse,forward")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("-o", "--output", default="")
+    options = parser.parse_args()
+    rows = []
+    for count in (int(c) for c in options.columns.split(",")):
+        params, forcing, site, state = tower_columns(count, options.steps)
+        values = {key: jlsm.get_parameter(params, key) for key in jlsm.PFT_PARAMETERS}
+
+        def losses(values, params=params, forcing=forcing, site=site, state=state):
+            out, _ = jlsm.simulate(jlsm.replace_parameters(params, values), forcing, site, state, fields=("Qle", "Qh"))
+            return jnp.mean(out.Qle + out.Qh, axis=0)
+
+        def reverse(values, losses=losses):
+            return jax.grad(lambda v: jnp.sum(losses(v)))(values)
+
+        def forward(values, losses=losses):  # sites are independent: one lane per parameter serves all of them
+            def along(lane):
+                seed = {
+                    key: jnp.where(lane == index, jnp.ones_like(value), jnp.zeros_like(value))
+                    for index, (key, value) in enumerate(values.items())
+                }
+                return jax.jvp(losses, (values,), (seed,))[1]
+
+            return jax.vmap(along)(jnp.arange(len(values)))
+
+        functions = {
+            "run": losses,
+            **{m: {"reverse": reverse, "forward": forward}[m] for m in options.modes.split(",")},
+        }
+        compiled = {name: compile_ahead(function, values) for name, function in functions.items()}
+        ready = {name: (lambda c=c, v=values: c(v)) for name, (c, _) in compiled.items()}
+        seconds = medians(ready, options.repeats)
+        rows += [
+            {
+                "columns": count,
+                "steps": options.steps,
+                "what": name,
+                "parameters": len(values),
+                "compile s": compiled[name][1],
+                "s": seconds[name],
+                "over forward": seconds[name] / seconds["run"],
+            }
+            for name in functions
+        ]
+    report("gradient", rows, options.output)
+
+
+if __name__ == "__main__":
+    main()

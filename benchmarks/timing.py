@@ -1,0 +1,77 @@
+"""What the speed benchmarks share: columns made from a real tower, and medians of compiled runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import time
+from pathlib import Path
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import jlsm
+
+TOWER = "plumber2/US-Bo1_1998-1998_NOAA_Met.nc"
+
+
+def tower_columns(columns: int, steps: int, data: str | None = None):
+    """(params, forcing, site, state) of ``columns`` variants of US-Bo1, air up to 2 K warmer or colder.
+
+    Args:
+        steps: length of the record, from the middle of the year (up to 17,520: the whole year).
+    """
+    folder = Path(data or os.environ.get("MDPL_DATA", "../shared/data"))
+    forcing, site = jlsm.load_forcing(folder / TOWER)
+    start = max(0, min(9600 - steps // 2, forcing.steps - steps))
+    forcing = forcing.window(start, start + steps)
+
+    def spread(leaf):
+        return jnp.broadcast_to(leaf[..., None], (*leaf.shape, columns))
+
+    params = jax.tree.map(spread, jlsm.default_parameters(site))
+    forcing, site = jax.tree.map(spread, forcing), jax.tree.map(spread, site)
+    forcing = eqx.tree_at(lambda f: f.Tair, forcing, forcing.Tair + jnp.linspace(-2.0, 2.0, columns))
+    state = jlsm.initial_state(jnp.mean(forcing.Tair, axis=0), params.soil.porosity)
+    return params, forcing, site.numeric(), state
+
+
+def compile_ahead(function, *arguments):
+    """(compiled function, seconds it took), from a cold compiler."""
+    begin = time.perf_counter()
+    compiled = jax.jit(function).lower(*arguments).compile()
+    return compiled, time.perf_counter() - begin
+
+
+def medians(functions: dict, repeats: int = 7) -> dict[str, float]:
+    """Median seconds of each ready-to-run function, measured in turn so that noise falls on all alike."""
+    for run in functions.values():
+        jax.block_until_ready(run())
+    times: dict[str, list[float]] = {name: [] for name in functions}
+    for _ in range(repeats):
+        for name, run in functions.items():
+            begin = time.perf_counter()
+            jax.block_until_ready(run())
+            times[name].append(time.perf_counter() - begin)
+    return {name: float(np.median(values)) for name, values in times.items()}
+
+
+def report(name: str, rows: list[dict], output: str) -> None:
+    """Print rows as a Markdown table; write them as JSON where ``output`` is given."""
+    keys = list(rows[0])
+    print("| " + " | ".join(keys) + " |\n|" + "---|" * len(keys))
+    for row in rows:
+        print("| " + " | ".join(f"{v:.3g}" if isinstance(v, float) else str(v) for v in row.values()) + " |")
+    machine = {
+        "jax": jax.__version__,
+        "machine": platform.machine(),
+        "cores": os.cpu_count(),
+        "device": str(jax.devices()[0]),
+    }
+    if output:
+        temporary = Path(output + ".part")
+        temporary.write_text(json.dumps({"benchmark": name, "machine": machine, "rows": rows}, indent=1))
+        temporary.rename(output)

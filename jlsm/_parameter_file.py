@@ -1,0 +1,133 @@
+"""Parameter files: TOML, with the groups of the parameter table as tables, or flat names.
+
+```toml
+vcmax25 = 80.0                 # a name that only one group has may stand alone
+[soil]
+porosity = 0.45
+[vegetation]
+canopy_height = [0.3, 0.3, 0.4]  # a time series: one value per time step of the forcing
+```
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+
+from jlsm._write import _part, check_writable
+from jlsm.errors import InputError
+from jlsm.parameters import (
+    PARAMETERS,
+    Parameters,
+    check_parameters,
+    get_parameter,
+    parameter_key,
+    replace_parameters,
+)
+
+
+def read_parameters(path: str | os.PathLike, defaults: Parameters, *, steps: int | None = None) -> Parameters:
+    """Parameters with the values of a TOML file in place of the defaults.
+
+    Args:
+        path: the file.
+        defaults: from ``default_parameters``; the file overrides some of them.
+        steps: time steps of the forcing, the length that a time series must have; None accepts any one length.
+
+    Raises:
+        InputError: an unreadable file, an unknown name, a value of the wrong type or shape, or outside its bounds.
+    """
+    file = os.fspath(path)
+    try:
+        content = tomllib.loads(Path(file).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(f"{file}: no such file: check the path of the parameter file") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{file}: is not valid TOML ({error}): write lines like vcmax25 = 80.0") from error
+    except OSError as error:
+        raise InputError(f"{file}: cannot be read ({error.strerror}): check the path") from error
+    groups = {info.group for info in PARAMETERS.values()}
+    values: dict[str, np.ndarray] = {}
+    for name, value in content.items():
+        entries = {f"{name}.{inner}": v for inner, v in value.items()} if isinstance(value, dict) else {name: value}
+        if isinstance(value, dict) and name not in groups:
+            raise InputError(f"{file}: unknown table [{name}]: use one of {', '.join(sorted(groups))}")
+        for entry, given in entries.items():
+            key = _key(file, entry)
+            if key in values:
+                raise InputError(f"{file}: parameter {key} is given twice: keep one")
+            values[key] = _array(file, key, given)
+    columns = defaults.vegetation.vcmax25.shape[-1:] if defaults.vegetation.vcmax25.ndim else ()
+    lengths = {value.shape[0] for value in values.values() if value.ndim > len(columns)}
+    if steps is None and lengths:
+        steps = max(lengths)
+    params = replace_parameters(defaults, {key: jnp.asarray(value) for key, value in values.items()})
+    check_parameters(params, columns=columns, steps=steps, file=file)
+    return params
+
+
+def _key(file: str, name: str) -> str:
+    """The parameter's key; an unknown name comes with the nearest known one."""
+    try:
+        return parameter_key(name)
+    except InputError as error:
+        known = list(PARAMETERS) if "." in name else [info.name for info in PARAMETERS.values()]
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f" (did you mean {near[0]}?)" if near else ""
+        raise InputError(f"{file}: {error}{hint}") from error
+
+
+def _array(file: str, key: str, value: object) -> np.ndarray:
+    """A TOML number or (nested) list of numbers as float64."""
+    if not _numeric(value):
+        raise InputError(f"{file}: parameter {key} = {value!r} is not a number or a list of numbers: write it as 1.0")
+    try:
+        array = np.asarray(value, dtype=np.float64)
+    except (ValueError, OverflowError) as error:
+        raise InputError(f"{file}: parameter {key} is a list of uneven length or a number too large") from error
+    if array.size == 0:
+        raise InputError(f"{file}: parameter {key} is an empty list: give one value per time step")
+    return array
+
+
+def _numeric(value: object) -> bool:
+    if isinstance(value, list):
+        return all(_numeric(item) for item in value)
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def write_parameters(params: Parameters, path: str | os.PathLike) -> None:
+    """Write all parameters as TOML, with unit and description beside them; reading them back gives the same bits.
+
+    Raises:
+        InputError: the path cannot be written.
+    """
+    target = check_writable(path)
+    lines: list[str] = []
+    group = None
+    for key, info in PARAMETERS.items():
+        if info.group != group:
+            group = info.group
+            lines += ["", f"[{group}]"] if lines else [f"[{group}]"]
+        value = np.asarray(get_parameter(params, key))
+        lines.append(f"{info.name} = {_toml(value)}  # {info.unit}: {info.description}")
+    part = _part(target)
+    try:
+        part.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        os.replace(part, target)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror}): choose another path") from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _toml(value: np.ndarray | np.floating) -> str:
+    """The shortest text that reads back to the same float; arrays as (nested) lists."""
+    if value.ndim:
+        return "[" + ", ".join(_toml(item) for item in value) + "]"
+    return str(value[()])

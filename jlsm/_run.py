@@ -1,0 +1,93 @@
+"""From Met file to result file: what ``jlsm run`` does, as one function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from jlsm import io, model
+from jlsm.errors import InputError
+from jlsm.forcing import Forcing
+from jlsm.outputs import Outputs, output_fields
+from jlsm.parameters import Parameters, default_parameters
+
+DEFAULT_SPINUP_YEARS = 3
+
+
+def run_file(
+    met: Path,
+    result: Path,
+    *,
+    parameters: Path | None = None,
+    spinup_years: int | None = None,
+    state: Path | None = None,
+    save_state: Path | None = None,
+    lai: str = "LAI",
+    start: str | None = None,
+    stop: str | None = None,
+    report: Callable[[str, int, int | None], object] = lambda text, done, total: None,
+) -> int:
+    """Run the model over a Met file and write its result, whole or not at all, in flat memory.
+
+    Args:
+        met: PLUMBER2 Met file.
+        result: NetCDF file to write.
+        parameters: TOML file whose values replace the defaults of the site's classes.
+        spinup_years: years run over the record's beginning first; None is 3, or 0 when ``state`` is given.
+        state: saved state to start from.
+        save_state: file for the state at the end.
+        lai, start, stop: as in ``load_forcing``.
+        report: called with (what is going on, steps done, steps in all or None).
+
+    Returns:
+        The number of time steps written.
+
+    Raises:
+        InputError: bad input, or a path that cannot be written.
+        FloatingPointError: the model gave a value that is not finite.
+    """
+    forcing, site = io.load_forcing(met, lai=lai, start=start, stop=stop)
+    params = default_parameters(site)
+    if parameters is not None:
+        params = io.read_parameters(parameters, params, steps=forcing.steps)
+    now = io.load_state(state) if state is not None else None
+    if now is not None and now.canopy_water.ndim:
+        raise InputError(f"{state}: is the state of {now.canopy_water.size} columns: give the state of one site")
+    years = spinup_years if spinup_years is not None else (DEFAULT_SPINUP_YEARS if now is None else 0)
+    name = site.code or met.name
+    history = f"jlsm run {met.name}, spin-up of {years} years" + (f" from {state.name}" if state else "")
+    with io.OutputWriter(result, {"history": history}) as writer:
+        if now is None or years > 0:
+            report(f"{name}: compile, spin up", 0, None)
+            now = model.spin_up(params, forcing, site, years=years, state=now)
+        report(name, 0, forcing.steps)
+        for steps, out, reached in model.stream(params, forcing, site, now):
+            window = forcing.window(steps.start, steps.stop)
+            _check_finite(name, out, window)
+            writer.append(io.to_dataset(out, window, site, _parameters_window(params, steps)))
+            now = reached
+            report(name, steps.stop, forcing.steps)
+        if save_state is not None:
+            io.save_state(now, save_state, description=f"{name} after step {forcing.steps} of {met.name}")
+    return forcing.steps
+
+
+def _parameters_window(params: Parameters, steps: slice) -> Parameters:
+    """The parameters of some steps of a single site: time series are cut, constants stay."""
+    return jax.tree.map(lambda leaf: leaf[steps] if leaf.ndim else leaf, params)
+
+
+def _check_finite(name: str, out: Outputs, forcing: Forcing) -> None:
+    """Raise FloatingPointError at the first output that is not finite."""
+    for field in output_fields():
+        values = np.asarray(getattr(out, field))
+        bad = ~np.isfinite(values).reshape(values.shape[0], -1).all(axis=1)
+        if bad.any():
+            at = int(np.argmax(bad))
+            time = np.datetime64(int(forcing.day[at]), "D") + np.timedelta64(int(forcing.second_of_day[at]), "s")
+            raise FloatingPointError(
+                f"{name}: {field} is not finite at {np.datetime64(time, 'm')}: please report it with the Met file"
+            )

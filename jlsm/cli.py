@@ -1,0 +1,235 @@
+"""The command ``jlsm``: run a tower file, list the parameters.
+
+Only light modules are imported here; jax and NetCDF come in with the command that needs them, so that ``--help``
+answers at once and the precision is chosen before any array exists.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from jlsm._version import package_version
+from jlsm.errors import InputError, RepairWarning
+
+app = typer.Typer(
+    name="jlsm",
+    help="A differentiable land surface model: MATSIRO6 in JAX.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+class Precision(StrEnum):
+    """Floating-point precision of a run."""
+
+    float32 = "float32"
+    float64 = "float64"
+
+
+class LeafArea(StrEnum):
+    """Which leaf area index of the Met file to use."""
+
+    LAI = "LAI"
+    LAI_alternative = "LAI_alternative"
+
+
+def main() -> None:
+    """Console script entry."""
+    app()
+
+
+def _print_version(value: bool) -> bool:
+    if value:
+        typer.echo(f"jlsm {package_version()}")
+        raise typer.Exit()
+    return value
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def run(
+    met: Annotated[Path, typer.Argument(metavar="MET.nc", help="PLUMBER2 Met file.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Result file  [default: <MET>_jlsm.nc in this folder]")
+    ] = None,
+    parameters: Annotated[Path | None, typer.Option(help="TOML file whose values replace the defaults.")] = None,
+    spinup_years: Annotated[
+        int | None,
+        typer.Option(min=0, help="Years run before the record  [default: 3, or 0 with --state]"),
+    ] = None,
+    precision: Annotated[Precision, typer.Option(help="Floating-point precision.")] = Precision.float32,
+    state: Annotated[Path | None, typer.Option(help="Start from this saved state.")] = None,
+    save_state: Annotated[Path | None, typer.Option(help="Save the state at the end here.")] = None,
+    lai: Annotated[LeafArea, typer.Option(help="Leaf area index of the Met file.")] = LeafArea.LAI,
+    start: Annotated[str | None, typer.Option(help="First time to run, such as 2005 or 2005-06-01T12:00.")] = None,
+    stop: Annotated[str | None, typer.Option(help="First time not to run.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar, no summary.")] = False,
+) -> None:
+    """Run the model over a tower's forcing and write ALMA/CF NetCDF."""
+    with _one_line_errors():
+        result = output or Path(_result_name(met))
+        _check_outputs([path for path in (result, save_state) if path], [met, parameters, state])
+        prepare_jax(precision)
+        from jlsm._run import run_file
+
+        console = Console(stderr=True, quiet=quiet)
+        with _progress(console) as progress:
+            task = progress.add_task(met.name, total=None)
+            steps = run_file(
+                met,
+                result,
+                parameters=parameters,
+                spinup_years=spinup_years,
+                state=state,
+                save_state=save_state,
+                lai=lai.value,
+                start=start,
+                stop=stop,
+                report=lambda text, done, total: progress.update(task, description=text, completed=done, total=total),
+            )
+        console.print(f"{result}: {steps} steps", highlight=False, soft_wrap=True)
+
+
+@app.command("parameters")
+def list_parameters(
+    site: Annotated[
+        Path | None, typer.Option("--site", metavar="MET.nc", help="Defaults of this site's vegetation and soil.")
+    ] = None,
+    tsv: Annotated[bool, typer.Option("--tsv", help="Tab-separated text (as when piped).")] = False,
+) -> None:
+    """List every parameter: name, value, unit, bounds, source."""
+    with _one_line_errors():
+        rows = _parameter_rows(site)
+        if tsv or not sys.stdout.isatty():
+            for row in [_TABLE_COLUMNS, *rows]:
+                typer.echo("\t".join(row))
+            return
+        table = Table(title=f"jlsm {package_version()} parameters")
+        for column in ("name", "value", "unit", "bounds", "source"):
+            table.add_column(column, justify="right" if column == "value" else "left", overflow="fold")
+        for name, value, unit, lower, upper, _, source, _ in rows:
+            table.add_row(name, value, unit, f"{lower} to {upper}", source)
+        Console().print(table)
+
+
+_TABLE_COLUMNS = ("name", "value", "unit", "lower", "upper", "calibratable", "source", "description")
+
+
+def _parameter_rows(met: Path | None) -> list[tuple[str, ...]]:
+    """The parameter table as text, with the defaults of a site's classes where a Met file is given."""
+    from jlsm import io
+    from jlsm.parameters import PARAMETERS, default_parameters, get_parameter, source_of
+
+    site = io.load_site(met) if met is not None else None
+    params = default_parameters(site) if site is not None else None
+    rows = []
+    for key, info in PARAMETERS.items():
+        value = info.default if params is None else float(get_parameter(params, key))
+        numbers = [f"{number:.6g}" for number in (value, info.lower, info.upper)]
+        calibratable = "yes" if info.calibratable else "no"
+        rows.append((key, numbers[0], info.unit, *numbers[1:], calibratable, source_of(key, site), info.description))
+    return rows
+
+
+@contextmanager
+def _one_line_errors() -> Iterator[None]:
+    """Bad input becomes one line on stderr and exit code 2; each repair one ``warning:`` line."""
+
+    def show(message, category, filename, lineno, file=None, line=None) -> None:
+        kind = "warning" if issubclass(category, RepairWarning) else category.__name__
+        _echo(f"{kind}: {message}")
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", RepairWarning)
+        warnings.showwarning = show
+        try:
+            yield
+        except InputError as error:
+            _fail(error, 2)
+        except FloatingPointError as error:
+            _fail(error, 1)
+
+
+def _fail(error: Exception, code: int) -> NoReturn:
+    _echo(f"error: {error}")
+    raise typer.Exit(code) from error
+
+
+def _echo(text: str) -> None:
+    typer.echo(" ".join(text.split()), err=True)
+
+
+def _result_name(met: Path) -> str:
+    return met.name.removesuffix(".nc").removesuffix("_Met") + "_jlsm.nc"
+
+
+def _check_outputs(outputs: list[Path], inputs: list[Path | None]) -> None:
+    """Refuse, before anything is computed, an output that cannot be written or would overwrite an input."""
+    from jlsm._write import check_writable
+
+    targets = [check_writable(path) for path in outputs]
+    if len(set(targets)) < len(targets):
+        raise InputError(f"{outputs[0]}: result and saved state need different files: change -o or --save-state")
+    for path in inputs:
+        if path is not None and Path(os.path.realpath(path)) in targets[:1]:
+            raise InputError(f"{path}: the result would overwrite this input: choose another path with -o")
+
+
+def prepare_jax(precision: Precision) -> None:
+    """Choose the precision and keep compiled code between runs.
+
+    The cache lies in ``JLSM_CACHE_DIR``, else ``$XDG_CACHE_HOME/jlsm`` or ``~/.cache/jlsm``; a cache that jax itself
+    was given (``JAX_COMPILATION_CACHE_DIR``) is left alone.
+    """
+    import jax
+
+    jax.config.update("jax_enable_x64", precision is Precision.float64)
+    if os.environ.get("JAX_COMPILATION_CACHE_DIR"):
+        return
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    cache = Path(os.environ.get("JLSM_CACHE_DIR") or Path(base) / "jlsm")
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        _echo(f"warning: {cache}: no compilation cache ({error.strerror}): set JLSM_CACHE_DIR to a writable folder")
+        return
+    jax.config.update("jax_compilation_cache_dir", str(cache))
+
+
+def _progress(console: Console) -> Progress:
+    """A bar on a terminal, silence elsewhere."""
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal or console.quiet,
+    )
+
+
+if __name__ == "__main__":
+    main()

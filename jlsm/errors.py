@@ -1,0 +1,12 @@
+"""The one exception a user's mistake raises: one line that names file, variable, time and remedy."""
+
+
+class InputError(ValueError):
+    """Bad input: the message is a single line that says what, where, when and what to do.
+
+    The command line prints it and exits with code 2.
+    """
+
+
+class RepairWarning(UserWarning):
+    """A small known defect of real files was repaired or filled; the message counts it."""

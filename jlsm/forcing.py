@@ -1,0 +1,148 @@
+"""What drives the model: the weather at a site, and the site itself.
+
+Array convention of the whole package: the layer (or time) axis leads, columns trail.
+A single site has column shape ``()``, so its forcing is ``[time]``; five sites side by side
+have column shape ``(5,)`` and forcing ``[time, 5]``.
+"""
+
+from __future__ import annotations
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+
+class Forcing(eqx.Module):
+    """Meteorological forcing at the model's time step, ALMA names and units.
+
+    Values are means over the interval that starts at (``day``, ``second_of_day``) in local
+    standard time. Source of the convention: PLUMBER2 v1.0 (Ukkola et al. 2022).
+    """
+
+    Tair: Float[Array, "time ..."]
+    """air temperature at reference height, K"""
+    Qair: Float[Array, "time ..."]
+    """specific humidity, kg kg-1"""
+    Psurf: Float[Array, "time ..."]
+    """surface pressure, Pa"""
+    SWdown: Float[Array, "time ..."]
+    """downward shortwave radiation, W m-2"""
+    LWdown: Float[Array, "time ..."]
+    """downward longwave radiation, W m-2"""
+    Wind: Float[Array, "time ..."]
+    """wind speed at reference height, m s-1"""
+    Precip: Float[Array, "time ..."]
+    """rain + snow, kg m-2 s-1"""
+    CO2air: Float[Array, "time ..."]
+    """CO2 mole fraction, ppm"""
+    LAI: Float[Array, "time ..."]
+    """leaf area index of the grid mean, m2 m-2"""
+    day: Int[Array, "time ..."]
+    """days since 1970-01-01 of the interval's start, local standard time"""
+    second_of_day: Int[Array, "time ..."]
+    """seconds since local midnight of the interval's start"""
+    dt: Float[Array, "..."]
+    """length of the time step, s (one per column)"""
+    valid: Bool[Array, "time ..."] | None = None
+    """False where a record is padding (see ``stack_sites``); None where nothing is padded"""
+
+    @property
+    def steps(self) -> int:
+        """Number of time steps."""
+        return self.Tair.shape[0]
+
+    def window(self, start: int, stop: int) -> Forcing:
+        """The steps ``start:stop`` as a new Forcing."""
+        return eqx.tree_at(
+            lambda f: [getattr(f, name) for name in self.series()],
+            self,
+            [getattr(self, name)[start:stop] for name in self.series()],
+        )
+
+    def series(self) -> list[str]:
+        """Names of the fields that have a time axis."""
+        names = [*METEOROLOGY, "day", "second_of_day"]
+        return names if self.valid is None else [*names, "valid"]
+
+
+METEOROLOGY = ("Tair", "Qair", "Psurf", "SWdown", "LWdown", "Wind", "Precip", "CO2air", "LAI")
+
+
+class Site(eqx.Module):
+    """Where a column is and what grows there.
+
+    ``code``, ``name``, ``igbp`` and ``soil_texture`` are text (static: they never enter compiled code).
+    For a stack of sites they are tuples.
+    """
+
+    latitude: Float[Array, "..."]
+    """degrees north"""
+    longitude: Float[Array, "..."]
+    """degrees east"""
+    elevation: Float[Array, "..."]
+    """m above sea level"""
+    reference_height: Float[Array, "..."]
+    """height of wind, temperature and humidity above ground, m"""
+    canopy_height: Float[Array, "..."]
+    """height of the vegetation, m (NaN where the file has none: the class default is used)"""
+    utc_offset: Float[Array, "..."]
+    """local standard time minus UTC, hours"""
+    code: str | tuple[str, ...] = eqx.field(static=True, default="")
+    """site code, e.g. ``DE-Geb``"""
+    name: str | tuple[str, ...] = eqx.field(static=True, default="")
+    """site name, e.g. ``Gebesee``"""
+    igbp: str | tuple[str, ...] = eqx.field(static=True, default="CRO")
+    """IGBP class, short form: one of the keys of ``jlsm.parameters.IGBP_CLASSES``"""
+    soil_texture: str | tuple[str, ...] = eqx.field(static=True, default="loam")
+    """USDA texture class: one of the keys of ``jlsm.parameters.SOIL_CLASSES``"""
+
+    def numeric(self) -> Site:
+        """The same site without its texts, so that compiled code is shared between sites."""
+        return Site(
+            self.latitude, self.longitude, self.elevation, self.reference_height, self.canopy_height, self.utc_offset
+        )
+
+
+def stack_sites(pairs: list[tuple[Forcing, Site]]) -> tuple[Forcing, Site]:
+    """Put sites side by side as columns; shorter records are padded at their end and masked.
+
+    Args:
+        pairs: ``[(forcing, site), ...]`` of single sites, as ``load_forcing`` returns them.
+
+    Returns:
+        Forcing ``[time, sites]`` with ``valid`` False on padding (``valid`` is None when no record
+        needed padding), and Site with ``[sites]`` fields. Each site keeps its own ``dt``.
+
+    Raises:
+        ValueError: no sites, or an element that is already a stack.
+    """
+    if not pairs:
+        raise ValueError("stack_sites needs at least one (forcing, site) pair")
+    for forcing, site in pairs:
+        if np.ndim(forcing.Tair) != 1:
+            raise ValueError(f"stack_sites takes single sites; {site.code!r} has column shape {forcing.Tair.shape[1:]}")
+    length = max(forcing.steps for forcing, _ in pairs)
+    padded = any(forcing.steps < length or forcing.valid is not None for forcing, _ in pairs)
+
+    def column(values: Array | np.ndarray, fill_last: bool = True) -> np.ndarray:
+        values = np.asarray(values)
+        fill = values[-1] if fill_last else False
+        return np.concatenate([values, np.full(length - values.shape[0], fill, values.dtype)])
+
+    series = {
+        name: jnp.asarray(np.stack([column(getattr(f, name)) for f, _ in pairs], axis=1))
+        for name in (*METEOROLOGY, "day", "second_of_day")
+    }
+    valid = None
+    if padded:
+        masks = [np.ones(f.steps, bool) if f.valid is None else f.valid for f, _ in pairs]
+        valid = jnp.asarray(np.stack([column(m, fill_last=False) for m in masks], axis=1))
+    forcing = Forcing(**series, dt=jnp.stack([jnp.asarray(f.dt) for f, _ in pairs]), valid=valid)
+    sites = [site for _, site in pairs]
+    numbers = {
+        name: jnp.stack([jnp.asarray(getattr(s, name)) for s in sites])
+        for name in ("latitude", "longitude", "elevation", "reference_height", "canopy_height", "utc_offset")
+    }
+    texts = {name: tuple(getattr(s, name) for s in sites) for name in ("code", "name", "igbp", "soil_texture")}
+    return forcing, Site(**numbers, **texts)

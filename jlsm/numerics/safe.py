@@ -1,0 +1,40 @@
+"""Primitives whose value and derivative are finite everywhere.
+
+The rule of the house: guard the *argument*, so that neither branch of a ``where`` ever sees a
+value at which its derivative is infinite.
+"""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+
+def smooth_minimum(
+    first: Float[Array, "..."], second: Float[Array, "..."], sharpness, scale: float
+) -> Float[Array, "..."]:
+    """The smaller root A of ``sharpness A^2 - (first + second) A + first second = 0``.
+
+    Written so that it stays finite, with finite derivative, where both arguments vanish.
+
+    Args:
+        first, second: non-negative limits.
+        sharpness: 1 gives ``min``; smaller values round the corner (co-limitation, Collatz et al. 1991, eq. A1).
+        scale: size below which differences do not matter (same unit as the limits); bounds the curvature.
+    """
+    discriminant = (first - second) ** 2 + 4.0 * (1.0 - sharpness) * first * second + scale**2
+    return 2.0 * first * second / (first + second + jnp.sqrt(discriminant))
+
+
+def decay_mean(x: Float[Array, "..."]) -> Float[Array, "..."]:
+    """Mean of exp(-x s) over s in [0, 1]: ``(1 - exp(-x)) / x`` for x >= 0, with value 1 at x = 0."""
+    small = x < 1e-4
+    guarded = jnp.where(small, 1.0, x)
+    return jnp.where(small, 1.0 - 0.5 * x, -jnp.expm1(-guarded) / guarded)
+
+
+def ramp(x: Float[Array, "..."]) -> Float[Array, "..."]:
+    """0 below 0, 1 above 1, linear between: the piecewise form used instead of a step.
+
+    At the corners the slope is that of the linear part: the quantities that go through here (a depth,
+    a demand) live on that side. ``jnp.clip`` would give half of it.
+    """
+    return jnp.where(x < 0.0, 0.0, jnp.where(x > 1.0, 1.0, x))

@@ -1,0 +1,1 @@
+"""mdpl: learning the land surface model's parameters from flux towers, by its own derivatives."""

@@ -1,0 +1,229 @@
+"""The command line of mdpl: ``mdpl calibrate``, ``mdpl evaluate``.
+
+Heavy imports stand inside the commands, so that ``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import math
+import time
+import warnings
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from jlsm.errors import InputError, RepairWarning
+
+app = typer.Typer(
+    name="mdpl",
+    help="Learn the parameters of the land surface model jlsm from flux towers.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def main() -> None:
+    """Console script entry."""
+    app()
+
+
+def _one_line_errors(command):
+    """A user's mistake prints one line on stderr and exits with code 2; Ctrl-C exits with 130."""
+
+    @functools.wraps(command)
+    def wrapped(*args, **kwargs):
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("always", RepairWarning)
+                warnings.showwarning = _show_warning
+                return command(*args, **kwargs)
+        except InputError as error:
+            typer.echo(f"error: {' '.join(str(error).split())}", err=True)
+            raise typer.Exit(2) from error
+        except KeyboardInterrupt as error:
+            typer.echo("stopped", err=True)
+            raise typer.Exit(130) from error
+
+    return wrapped
+
+
+def _show_warning(message, category, filename, lineno, file=None, line=None) -> None:
+    kind = "warning" if issubclass(category, RepairWarning) else category.__name__
+    typer.echo(f"{kind}: {' '.join(str(message).split())}", err=True)
+
+
+@app.command()
+@_one_line_errors
+def calibrate(
+    config_file: Annotated[Path | None, typer.Argument(metavar="[CONFIG.toml]", help="Options win over it.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Folder with <SITE>_*_Met.nc and _Flux.nc files.")] = None,
+    sites: Annotated[str | None, typer.Option(help="Site codes, or starts of file names, with commas between.")] = None,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Run directory; default runs/<sites>.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the training windows.")] = None,
+    path: Annotated[str | None, typer.Option(help="What is differentiated: lsm (surrogate comes later).")] = None,
+    target: Annotated[str | None, typer.Option(help="Observations to fit: raw or corrected.")] = None,
+    test_years: Annotated[int | None, typer.Option(help="Whole years held back at the end.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Write over an earlier run.")] = False,
+) -> None:
+    """Fit parameters to towers through the model's own derivatives; writes a run directory."""
+    from mdpl.config import Config, load_config
+
+    config = load_config(config_file) if config_file else Config()
+    given = {
+        "data": str(data.resolve()) if data else None,
+        "sites": tuple(name.strip() for name in sites.split(",") if name.strip()) if sites else None,
+        "output": str(output) if output else None,
+        "epochs": epochs,
+        "path": path,
+        "target": target,
+        "test_years": test_years,
+    }
+    config = dataclasses.replace(config, **{key: value for key, value in given.items() if value is not None}).check()
+    if not config.data:
+        raise InputError(
+            "no config and no data: the embedded data set is not there yet (issue 3): give --data DIR with "
+            "<SITE>_*_Met.nc and _Flux.nc files"
+        )
+    prepare_jax()
+    from mdpl.training import NonFiniteError
+
+    try:
+        calibration, seconds = _calibrate_with_bar(config, overwrite)
+    except NonFiniteError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(1) from error
+    _print_calibration(calibration, seconds)
+
+
+def _calibrate_with_bar(config, overwrite: bool):
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    from mdpl.calibrate import Progress as Callbacks
+    from mdpl.calibrate import calibrate as run
+
+    started = time.monotonic()
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+               TextColumn("ETA"), TimeRemainingColumn(), TextColumn("{task.fields[loss]}"))  # fmt: skip
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("starting", total=config.epochs, loss="")
+
+        def stage(text: str) -> None:
+            # the bar counts epochs; the stages around training only show that something happens
+            if text.startswith("training"):
+                bar.reset(task, description=text, total=config.epochs, loss="compiling")
+            else:
+                bar.update(task, description=text)
+
+        def epoch(number: int, epochs: int, losses: dict[str, float]) -> None:
+            loss = f"loss {sum(losses.values()) / len(losses):.4f}"
+            bar.update(task, completed=number, loss=loss)
+            if not console.is_terminal and number % config.refresh_every == 0:
+                typer.echo(f"epoch {number} of {epochs}, {loss}, {time.monotonic() - started:.0f} s", err=True)
+
+        calibration = run(config, progress=Callbacks(stage, epoch), overwrite=overwrite)
+    return calibration, time.monotonic() - started
+
+
+def _print_calibration(calibration, seconds: float) -> None:
+    console = _console()
+    console.print("test period, uncorrected observations (default → calibrated)", highlight=False)
+    rows = {
+        (site, row.flux, stage): row.scores
+        for site, stage, row in calibration.metrics
+        if row.period == "test" and row.target == "raw" and row.scores.n
+    }
+    cells = []
+    for site, flux, stage in rows:
+        if stage == "default" and (site, flux, "calibrated") in rows:
+            before, after = rows[site, flux, "default"], rows[site, flux, "calibrated"]
+            changes = (("rmse", 1), ("bias", 1), ("r", 3), ("nme", 3))
+            changed = (f"{getattr(before, k):.{d}f} → {getattr(after, k):.{d}f}" for k, d in changes)
+            cells.append((site, flux, *changed, str(after.n)))
+    console.print(_table(("site", "flux", "RMSE W m-2", "bias W m-2", "R", "NME", "n"), cells, words=2))
+    for note in calibration.notes:
+        console.print(note, highlight=False, markup=False, soft_wrap=True)
+    console.print(f"wrote {calibration.directory} in {seconds:.0f} s", highlight=False, soft_wrap=True)
+
+
+@app.command()
+@_one_line_errors
+def evaluate(
+    model_file: Annotated[Path, typer.Argument(metavar="OUT.nc", help="ALMA output of jlsm or another model.")],
+    flux_file: Annotated[Path, typer.Argument(metavar="FLUX.nc", help="PLUMBER2-style Flux file.")],
+    as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout instead of a table.")] = False,
+    first: Annotated[str, typer.Option("--from", help="First date compared, e.g. 2005-01-01.")] = "",
+    last: Annotated[str, typer.Option("--to", help="Last date compared.")] = "",
+) -> None:
+    """Scores per flux (Qle, Qh, Rnet, Qg; raw and corrected) at the observations' own step, measured steps only."""
+    from mdpl.evaluate import evaluate_file
+
+    rows, notes = evaluate_file(model_file, flux_file, first, last)
+    if as_json:
+        flat = [
+            {"flux": row.flux, "target": row.target, "step": row.step}
+            | {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in row.scores._asdict().items()}
+            for row in rows
+        ]
+        result = {"model": str(model_file), "observed": str(flux_file), "notes": list(notes), "scores": flat}
+        typer.echo(json.dumps(result, indent=2))
+        return
+    console = _console()
+    title = f"{model_file.name} against {flux_file.name}: {rows[0].step}, measured steps, W m-2"
+    names = ("flux", "RMSE", "bias", "R", "STD mod", "STD obs", "cRMSE/σ", "NME", "KGE", "n")
+    cells = []
+    for row in rows:
+        s = row.scores
+        numbers = (f"{s.rmse:.2f}", f"{s.bias:.2f}", f"{s.r:.3f}", f"{s.std_mod:.2f}", f"{s.std_obs:.2f}")
+        numbers += (f"{s.crmse:.3f}", f"{s.nme:.3f}", f"{s.kge:.3f}", str(s.n))
+        cells.append((row.flux if row.target == "raw" else f"{row.flux}_cor", *numbers))
+    console.print(title, highlight=False, soft_wrap=True)
+    console.print(_table(names, cells, words=1))
+    for note in notes:
+        console.print(note, highlight=False, markup=False, soft_wrap=True)
+
+
+def _console():
+    """Standard output; in a pipe or a file wide enough that no number is cut."""
+    from rich.console import Console
+
+    console = Console()
+    return console if console.is_terminal else Console(width=140)
+
+
+def _table(names: tuple[str, ...], rows: list[tuple[str, ...]], words: int):
+    """A narrow table that fits 80 columns; the first ``words`` columns hold text."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    for i, name in enumerate(names):
+        table.add_column(name, justify="left" if i < words else "right", no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def prepare_jax() -> None:
+    """The compilation cache and precision of ``jlsm run``: one helper, so that both share compiled code."""
+    from jlsm.cli import Precision
+    from jlsm.cli import prepare_jax as prepare
+
+    prepare(Precision.float32)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,129 @@
+"""Pictures of a calibration: Taylor diagrams, the loss, and mean seasonal and diurnal cycles."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from mdpl.evaluate import ScoreRow
+from mdpl.intervals import DAY, align, means_at, model_time
+from mdpl.sites import Tower
+from mdpl.split import Split
+from mdpl.style import CALIBRATED, DEFAULT, FLUX_NAMES, FONT, OBSERVED, save, site_style
+from mdpl.taylor import TaylorPair, taylor_diagram
+from mdpl.training import EpochRow
+
+MONTHS = "JFMAMJJASOND"
+CYCLE_FLUXES = ("Qle", "Qh")
+
+
+def draw_run(
+    directory: Path,
+    towers: list[Tower],
+    splits: dict[str, Split],
+    metrics: list[tuple[str, str, ScoreRow]],
+    losses: list[EpochRow],
+    series: dict[tuple[str, str], dict[str, np.ndarray]],
+) -> None:
+    """All pictures of a run directory.
+
+    Args:
+        directory: the run directory.
+        towers: the sites.
+        splits: train and test masks by site.
+        metrics: (site, stage, scores).
+        losses: rows of loss.csv.
+        series: (site, stage) -> flux -> ``[time]`` at the model's step.
+    """
+    for flux in CYCLE_FLUXES:
+        pairs = taylor_pairs(metrics, flux, period="test", target="raw")
+        if pairs:
+            steps = sorted({row.step for _, _, row in metrics})
+            caption = f"test period, {' and '.join(steps)}, uncorrected observations"
+            save(taylor_diagram(pairs, flux, caption), directory / f"taylor_{flux}.png")
+    save(loss_curve(losses), directory / "loss.png")
+    for tower in towers:
+        runs = {stage: series[tower.label, stage] for stage in ("default", "calibrated")}
+        save(mean_cycles(tower, splits[tower.label], runs), directory / f"cycles_{tower.label}.png")
+
+
+def taylor_pairs(metrics: list[tuple[str, str, ScoreRow]], flux: str, period: str, target: str) -> list[TaylorPair]:
+    """Default and calibrated scores of every site that has both."""
+    found: dict[str, dict] = {}
+    for site, stage, row in metrics:
+        if (row.flux, row.period, row.target) == (flux, period, target) and row.scores.n > 0:
+            found.setdefault(site, {})[stage] = row.scores
+    return [TaylorPair(site, s["default"], s["calibrated"]) for site, s in found.items() if len(s) == 2]
+
+
+def loss_curve(rows: list[EpochRow]) -> Figure:
+    """Loss by epoch and site: lines from the training windows, dots from the continuous run of the training years."""
+    with matplotlib.rc_context(FONT):
+        figure = Figure(figsize=(7.0, 4.2), layout="constrained")
+        axes = figure.add_subplot()
+        for index, site in enumerate(dict.fromkeys(row.site for row in rows)):
+            style = site_style(index)
+            own = [row for row in rows if row.site == site]
+            axes.plot([r.epoch for r in own], [r.loss for r in own], color=style["color"], lw=1.5, label=site)
+            run = [r for r in own if r.record_loss is not None]
+            axes.plot([r.epoch for r in run], [r.record_loss for r in run], ls="", ms=5, **style)
+        axes.set(xlabel="Epoch", ylabel="Loss (training years)", title="Loss: windows (line), continuous record (dots)")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
+        axes.grid(color="0.9")
+        axes.spines[["top", "right"]].set_visible(False)
+        # sites start in different places, so the legend goes where no line is
+        axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return figure
+
+
+def mean_cycles(tower: Tower, split: Split, runs: dict[str, dict[str, np.ndarray]]) -> Figure:
+    """Mean seasonal cycle, and mean diurnal cycle where observations resolve it, of Qle and Qh.
+
+    Means over the measured steps of the test period; over all scored steps where the test period misses months.
+    """
+    observations = tower.observations
+    fluxes = [flux for flux in CYCLE_FLUXES if flux in observations.fluxes]
+    diurnal = observations.time.length < DAY / 4
+    month = observations.time.datetimes().astype("datetime64[M]").astype(int) % 12
+    whole_year = np.unique(month[split.test]).size == 12
+    period = split.test if whole_year else split.test | split.train
+    alignment = align(model_time(tower.forcing), observations.time, where=observations.file)
+    hour = observations.second_of_day / 3600.0
+    middle = observations.time.length / 7200.0  # means are drawn at the middle of their interval
+    rows = max(1, len(fluxes))
+    with matplotlib.rc_context(FONT):
+        figure = Figure(figsize=(9.0 if diurnal else 5.4, 2.7 * rows + 0.6), layout="constrained")
+        grid = figure.subplots(rows, 2 if diurnal else 1, squeeze=False, sharex="col")
+        for row, flux in enumerate(fluxes):
+            target = observations.fluxes[flux]
+            used = period & target.measured & alignment.covered
+            lines = [("observed", target.values, OBSERVED, "o-")]
+            for (stage, run), colour in zip(runs.items(), (DEFAULT, CALIBRATED), strict=False):
+                lines.append((stage, means_at(run[flux], alignment)[0], colour, "--" if stage == "default" else "-"))
+            panels = [(grid[row, 0], month, range(12), 0.0)]
+            if diurnal:
+                panels.append((grid[row, 1], hour, np.unique(hour), middle))
+            for axes, key, bins, shift in panels:
+                for label, values, colour, mark in lines:
+                    mean = [values[used & (key == b)].mean() if (used & (key == b)).any() else np.nan for b in bins]
+                    # dots for the few monthly means, a plain line for the many of a day
+                    mark_here = mark if axes is grid[row, 0] else mark.replace("o", "")
+                    axes.plot(np.asarray(bins) + shift, mean, mark_here, color=colour, lw=1.6, ms=4, label=label)
+                axes.axhline(0, color="0.7", lw=0.8, zorder=0)
+                axes.grid(color="0.92")
+                axes.spines[["top", "right"]].set_visible(False)
+            grid[row, 0].set_ylabel(f"{FLUX_NAMES[flux]}\n{flux}, W m$^{{-2}}$")
+        grid[-1, 0].set_xticks(range(12), list(MONTHS))
+        grid[-1, 0].set_xlabel("Month")
+        if diurnal:
+            grid[-1, 1].set_xticks(range(0, 25, 3))
+            grid[-1, 1].set_xlabel("Hour of day (local standard time)")
+        words = "test period" if whole_year else "train and test period"
+        figure.suptitle(f"{tower.label}: mean cycles, {words}, measured steps", fontsize=11)
+        handles, labels = grid[0, 0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
+    return figure

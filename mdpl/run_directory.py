@@ -1,0 +1,120 @@
+"""The run directory: what a calibration leaves behind, every file complete or not there at all."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jlsm.errors import InputError
+from jlsm.parameters import PARAMETERS
+from mdpl.config import Config
+from mdpl.evaluate import ScoreRow
+from mdpl.search_space import SearchSpace
+from mdpl.training import EpochRow
+
+METRIC_COLUMNS = ("rmse", "bias", "r", "std_mod", "std_obs", "nme", "kge", "n")
+
+
+def create_run_directory(path: str | Path, overwrite: bool = False) -> Path:
+    """Make the directory, with ``checkpoints/``.
+
+    Raises:
+        InputError: it holds an earlier run (and ``overwrite`` is False), or cannot be written.
+    """
+    path = Path(path)
+    if (path / "config.toml").exists() and not overwrite:
+        raise InputError(f"{path}: holds an earlier run: choose another -o RUN_DIR, or add --overwrite")
+    try:
+        (path / "checkpoints").mkdir(parents=True, exist_ok=True)
+        for old in (path / "checkpoints").glob("epoch_*.npz"):
+            old.unlink()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror}): choose another -o RUN_DIR") from error
+    return path
+
+
+def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
+    """Let ``write`` make a temporary file beside ``path``, then rename it."""
+    part = path.with_name(f".{path.stem}.part{path.suffix}")
+    try:
+        write(part)
+        os.replace(part, path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise InputError(f"{path}: cannot be written ({error.strerror or error}): free space or choose -o") from error
+
+
+def write_table(path: Path, columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> None:
+    """A CSV file with a header line; None is empty, floats keep seven significant digits."""
+
+    def cell(value: Any) -> Any:
+        if value is None:
+            return ""
+        return f"{value:.7g}" if isinstance(value, float | np.floating) else value
+
+    def write(part: Path) -> None:
+        with part.open("w", newline="", encoding="utf-8") as stream:
+            writer = csv.writer(stream, lineterminator="\n")
+            writer.writerow(columns)
+            writer.writerows([cell(value) for value in row] for row in rows)
+
+    write_whole(path, write)
+
+
+def write_config(directory: Path, config: Config) -> None:
+    """``config.toml``, resolved."""
+    write_whole(directory / "config.toml", lambda part: part.write_text(config.to_toml(), encoding="utf-8"))
+
+
+def parameter_rows(labels: Iterable[str], space: SearchSpace, values: np.ndarray) -> list[tuple]:
+    """Rows of parameters.csv for one group of sites."""
+    return [
+        (label, key, space.default[s, i], values[s, i], PARAMETERS[key].unit, space.lower[i], space.upper[i])
+        for s, label in enumerate(labels)
+        for i, key in enumerate(space.keys)
+        if space.active[s, i]
+    ]
+
+
+def write_parameters(directory: Path, rows: list[tuple]) -> None:
+    """``parameters.csv``."""
+    columns = ("site", "name", "default", "calibrated", "unit", "lower", "upper")
+    write_table(directory / "parameters.csv", columns, rows)
+
+
+def write_metrics(directory: Path, rows: list[tuple[str, str, ScoreRow]]) -> None:
+    """``metrics.csv`` from (site, stage, scores)."""
+    columns = ("site", "flux", "stage", "period", *METRIC_COLUMNS, "target", "step", "crmse")
+    write_table(
+        directory / "metrics.csv",
+        columns,
+        (
+            (site, row.flux, stage, row.period, *(getattr(row.scores, name) for name in METRIC_COLUMNS))
+            + (row.target, row.step, row.scores.crmse)
+            for site, stage, row in rows
+        ),
+    )
+
+
+def write_losses(directory: Path, rows: list[EpochRow]) -> None:
+    """``loss.csv``."""
+    columns = ("epoch", "site", "loss", "record_loss", "gradient_norm", "clipped", "learning_rate")
+    write_table(
+        directory / "loss.csv",
+        columns,
+        ([int(v) if isinstance(v, bool) else v for v in asdict(row).values()] for row in rows),
+    )
+
+
+def write_stop(directory: Path, details: dict) -> Path:
+    """``stopped.json``: what training found when a number stopped being finite."""
+    path = directory / "stopped.json"
+    write_whole(path, lambda part: part.write_text(json.dumps(details, indent=2) + "\n", encoding="utf-8"))
+    return path

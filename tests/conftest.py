@@ -1,0 +1,42 @@
+"""What all tests share: float64, one folder of compiled code, the real towers' data.
+
+The physics is tested in float64, where a tolerance means something; tests of float32 cast their
+inputs (``tests.jlsm.columns.as_float32``). Most tests of the whole model use one shape, 96 steps of
+32 columns, so that they share what was compiled: examples stand side by side as columns.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import hypothesis
+import jax
+import pytest
+
+jax.config.update("jax_enable_x64", True)
+# a failure must be found again by the next run, and compiling has no deadline
+hypothesis.settings.register_profile("jlsm", deadline=None, derandomize=True, max_examples=25)
+hypothesis.settings.load_profile("jlsm")
+
+DATA = Path(os.environ.get("MDPL_DATA", Path(__file__).parents[2] / "shared" / "data"))
+
+
+def pytest_configure(config):
+    if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
+        jax.config.update("jax_compilation_cache_dir", str(config.cache.mkdir("jax")))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+
+
+@pytest.fixture(autouse=True)
+def double_precision():
+    """float64 for every test, whatever precision a command run before it in this process chose."""
+    jax.config.update("jax_enable_x64", True)
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of the real towers (``MDPL_DATA``, or ``../shared/data`` beside the repository)."""
+    if not any(DATA.glob("plumber2*/*_Met.nc")):
+        pytest.skip(f"no real towers in {DATA}: set MDPL_DATA to the folder that holds plumber2/")
+    return DATA

@@ -1,0 +1,175 @@
+"""Numerical tools against dense solves, root finders and finite differences."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from jax.test_util import check_grads
+from scipy.optimize import root
+
+from jlsm.numerics import add_compensated, decay_mean, implicit_solve, ramp, shift, smooth_minimum, solve_tridiagonal
+from jlsm.numerics.implicit import NewtonOptions, newton_step
+from tests.jlsm.columns import unit_cube
+
+
+def tridiagonal_system(layers: int, columns: int = 5, seed: int = 0):
+    """A diagonally dominant system, as diffusion makes them."""
+    rng = np.random.default_rng(seed)
+    lower, upper = -rng.uniform(0, 2, (2, layers, columns))
+    lower[0], upper[-1] = 0.0, 0.0
+    diagonal = rng.uniform(0.05, 3.0, (layers, columns)) - lower - upper
+    return tuple(jnp.asarray(a) for a in (lower, diagonal, upper, rng.normal(size=(layers, columns))))
+
+
+def dense(lower, diagonal, upper, column):
+    matrix = np.diag(diagonal[:, column]) + np.diag(lower[1:, column], -1) + np.diag(upper[:-1, column], 1)
+    return np.asarray(matrix)
+
+
+@pytest.mark.parametrize("layers", [1, 2, 3, 6, 9, 60])
+def test_tridiagonal_solve_equals_the_dense_one(layers):
+    lower, diagonal, upper, right = tridiagonal_system(layers)
+    x = solve_tridiagonal(lower, diagonal, upper, right)
+    for column in range(right.shape[1]):
+        expected = np.linalg.solve(dense(lower, diagonal, upper, column), np.asarray(right[:, column]))
+        np.testing.assert_allclose(x[:, column], expected, rtol=1e-12, atol=1e-13)
+
+
+def test_tridiagonal_solve_takes_several_right_hand_sides():
+    lower, diagonal, upper, right = tridiagonal_system(6)
+    sides = jnp.stack([right, 2.0 * right, right**2], axis=1)
+    x = solve_tridiagonal(lower[:, None], diagonal[:, None], upper[:, None], sides)
+    np.testing.assert_allclose(x[:, 2], solve_tridiagonal(lower, diagonal, upper, right**2), rtol=1e-13)
+
+
+@pytest.mark.parametrize("layers", [2, 6, 9])
+def test_tridiagonal_derivatives(layers):
+    lower, diagonal, upper, right = tridiagonal_system(layers)
+
+    def solve(lower, diagonal, upper, right):  # the corners are 0 by contract, whatever the perturbation
+        inner = jnp.arange(layers)[:, None]
+        return solve_tridiagonal(
+            jnp.where(inner == 0, 0.0, lower), diagonal, jnp.where(inner == layers - 1, 0.0, upper), right
+        )
+
+    check_grads(jax.jit(solve), (lower, diagonal, upper, right), order=1, modes=("fwd", "rev"), rtol=1e-6)
+
+
+def test_tridiagonal_transpose_solves_the_transposed_matrix():
+    lower, diagonal, upper, right = tridiagonal_system(6)
+    transposed = jax.linear_transpose(lambda b: solve_tridiagonal(lower, diagonal, upper, b), right)
+    (x,) = transposed(right)
+    for column in range(right.shape[1]):
+        expected = np.linalg.solve(dense(lower, diagonal, upper, column).T, np.asarray(right[:, column]))
+        np.testing.assert_allclose(x[:, column], expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("by", [-2, -1, 1, 4])
+def test_shift(by):
+    values = np.arange(1.0, 9.0)
+    expected = [values[k - by] if 0 <= k - by < 8 else -7.0 for k in range(8)]
+    np.testing.assert_array_equal(shift(jnp.asarray(values), by, -7.0), expected)
+
+
+# ---- implicit solve ---------------------------------------------------------------------------------------------
+
+OPTIONS = NewtonOptions(lower=(-50.0,) * 4, upper=(50.0,) * 4, largest_step=(5.0,) * 4, scale=(1.0,) * 4)
+
+
+def nonlinear(x, operands):
+    """Diagonally dominant and monotone, so its root is unique."""
+    matrix, offset = operands
+    return 3.0 * x + jnp.einsum("ij...,j...->i...", matrix, jnp.tanh(x)) + 0.1 * x**3 - offset
+
+
+def random_system(columns=6):
+    rng = np.random.default_rng(1)
+    return jnp.asarray(rng.uniform(-0.5, 0.5, (4, 4, columns))), jnp.asarray(rng.normal(0, 10, (4, columns)))
+
+
+def test_implicit_solve_finds_the_root_scipy_finds():
+    matrix, offset = random_system()
+    x = implicit_solve(nonlinear, OPTIONS, jnp.zeros_like(offset), (matrix, offset))
+    for column in range(offset.shape[1]):
+        operands = (matrix[..., column], offset[:, column])
+        expected = root(lambda x, o=operands: np.asarray(nonlinear(jnp.asarray(x), o)), np.zeros(4), tol=1e-13).x
+        np.testing.assert_allclose(x[:, column], expected, rtol=1e-10)
+
+
+def test_implicit_solve_derivatives():
+    matrix, offset = random_system()
+    solve = lambda m, b: implicit_solve(nonlinear, OPTIONS, jnp.zeros_like(b), (m, b))  # noqa: E731
+    check_grads(jax.jit(solve), (matrix, offset), order=1, modes=("fwd", "rev"), rtol=1e-6)
+    forward = jax.jacfwd(solve, argnums=(0, 1))(matrix, offset)
+    reverse = jax.jacrev(solve, argnums=(0, 1))(matrix, offset)
+    for a, b in zip(forward, reverse, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-14)
+
+
+def test_implicit_solution_does_not_depend_on_its_start():
+    matrix, offset = random_system()
+    solve = lambda start: implicit_solve(nonlinear, OPTIONS, start, (matrix, offset))  # noqa: E731
+    np.testing.assert_allclose(solve(jnp.zeros_like(offset)), solve(jnp.full_like(offset, 20.0)), rtol=1e-12)
+    np.testing.assert_array_equal(jax.jvp(solve, (offset,), (jnp.ones_like(offset),))[1], 0.0)
+
+
+def test_newton_step_is_bounded():
+    offset = jnp.asarray([[1000.0], [30.0]])
+    options = NewtonOptions(lower=(-1.0, -1.0), upper=(2.0, 100.0), largest_step=(5.0, 10.0), scale=(1.0, 1.0))
+    x = newton_step(lambda x, b: x - b, options, jnp.zeros((2, 1)), offset)
+    np.testing.assert_array_equal(x, [[2.0], [10.0]])  # the upper limit; the largest step
+
+
+# ---- primitives -------------------------------------------------------------------------------------------------
+
+
+@given(unit_cube(3))
+def test_smooth_minimum_is_the_smaller_root(u):
+    first, second, sharpness = 40.0 * u[:, 0], 40.0 * u[:, 1], 0.7 + 0.299 * u[:, 2]
+    result = np.asarray(smooth_minimum(jnp.asarray(first), jnp.asarray(second), jnp.asarray(sharpness), 1e-12))
+    total = first + second
+    expected = (total - np.sqrt(total**2 - 4 * sharpness * first * second)) / (2 * sharpness)
+    # the usual form loses digits where both limits are far apart: 1e-16 of the larger one
+    np.testing.assert_allclose(result, expected, rtol=1e-9, atol=1e-12)
+    assert (result <= np.minimum(first, second) + 1e-12).all()
+
+
+def test_smooth_minimum_limits():
+    first, second = jnp.asarray([0.0, 3.0, 7.0, 1e3]), jnp.asarray([5.0, 4.0, 7.0, 1.0])
+    np.testing.assert_allclose(smooth_minimum(first, second, 1.0, 1e-9), jnp.minimum(first, second), rtol=1e-9)
+    zero = jnp.asarray(0.0)
+    slopes = jax.grad(lambda a, b: smooth_minimum(a, b, 0.95, 1e-3), argnums=(0, 1))(zero, zero)
+    assert np.isfinite(slopes).all()
+
+
+def test_decay_mean():
+    x = np.array([0.0, 1e-9, 0.9999e-4, 1.0001e-4, 0.1, 3.0, 700.0, 1e6])
+    expected = np.array([1.0, *(-np.expm1(-x[1:]) / x[1:])])
+    # below 1e-4 two terms of the series: the third is x^2 / 6 < 2e-9
+    np.testing.assert_allclose(decay_mean(jnp.asarray(x)), expected, rtol=2e-9)
+    slope = jax.vmap(jax.grad(decay_mean))(jnp.asarray(x))
+    assert np.isfinite(slope).all()
+    np.testing.assert_allclose(slope[:4], -0.5, rtol=1e-4)  # -1/2 + x/3
+
+
+def test_ramp():
+    np.testing.assert_array_equal(ramp(jnp.asarray([-1.0, 0.0, 0.25, 1.0, 9.0])), [0.0, 0.0, 0.25, 1.0, 1.0])
+
+
+def test_compensated_sum_keeps_what_float32_drops():
+    """Ten years of half hours of a change below float32's resolution of the store."""
+    steps, change = 175_320, np.float32(1e-6)
+
+    def body(carry, _):
+        store, rest, plain = carry
+        return (*add_compensated(store, rest, jnp.float32(change)), plain + jnp.float32(change)), None
+
+    start = (jnp.float32(285.0), jnp.float32(0.0), jnp.float32(285.0))
+    (store, rest, plain), _ = jax.lax.scan(body, start, length=steps)
+    assert store.dtype == rest.dtype == jnp.float32
+    assert plain == 285.0  # float32 alone stands still
+    total = np.float64(store) + np.float64(rest) - 285.0
+    np.testing.assert_allclose(total, steps * np.float64(change), rtol=1e-6)

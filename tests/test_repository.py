@@ -1,0 +1,95 @@
+"""What the repository says about itself is true: documentation, versions, commands, dependencies."""
+
+import ast
+import importlib.metadata
+import importlib.util
+import pathlib
+import re
+import sys
+import tomllib
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+
+def read(name):
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def test_the_parameter_page_is_what_the_table_says():
+    spec = importlib.util.spec_from_file_location("make_parameters", ROOT / "docs" / "make_parameters.py")
+    page = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(page)
+    assert read("docs/parameters.md") == page.render(), "run: python docs/make_parameters.py"
+
+
+def test_one_version_everywhere():
+    version = PROJECT["version"]
+    assert f"## [{version}]" in read("CHANGELOG.md")
+    assert re.search(rf"^version: {re.escape(version)}$", read("CITATION.cff"), re.MULTILINE)
+    try:
+        installed = importlib.metadata.version(PROJECT["name"])
+    except importlib.metadata.PackageNotFoundError:
+        return  # run from the tree without an install: nothing more to compare
+    assert installed == version, "reinstall: pip install -e ."
+
+
+def test_the_readme_has_two_commands_and_ci_runs_the_second():
+    commands = [line for line in read("README.md").splitlines() if line.startswith("python3 -m venv")]
+    assert len(commands) == 2
+    job, tests = commands
+    assert "mdpl calibrate" in job and "pytest" in tests
+    assert tests in read(".ci/run").splitlines()
+    assert read(".ci/run").rstrip().endswith(tests), "the last thing printed is pytest's closing line"
+
+
+def test_the_full_test_run_leaves_nothing_out():
+    options = tomllib.loads(read("pyproject.toml"))["tool"]["pytest"]["ini_options"]["addopts"]
+    assert not any(option.startswith(("-m", "-k", "--ignore", "--deselect")) for option in options)
+    assert not re.search(r"pytest .*(-m |-k |--ignore|--deselect)", read(".ci/run"))
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "docs/index.md", "docs/processes/index.md"])
+def test_links_to_files_lead_somewhere(page):
+    folder = (ROOT / page).parent
+    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", read(page)):
+        assert (folder / target).exists(), f"{page}: {target}"
+
+
+def test_every_documentation_page_is_in_the_menu():
+    menu = read("mkdocs.yml")
+    for page in (ROOT / "docs").rglob("*.md"):
+        assert str(page.relative_to(ROOT / "docs").as_posix()) in menu
+
+
+def imported_packages():
+    """Top-level names of what the two packages import from elsewhere."""
+    found = set()
+    for package in ("jlsm", "mdpl"):
+        for file in (ROOT / package).rglob("*.py"):
+            for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.Import):
+                    found |= {alias.name.split(".")[0] for alias in node.names}
+                elif isinstance(node, ast.ImportFrom) and node.level == 0:
+                    found.add(node.module.split(".")[0])
+    return found - set(sys.stdlib_module_names) - {"jlsm", "mdpl"}
+
+
+def requirement_names(requirements):
+    return {re.match(r"[A-Za-z0-9_.-]+", text).group().lower().replace("-", "_") for text in requirements}
+
+
+def test_dependencies_are_what_is_imported():
+    needed = {name.lower() for name in imported_packages()}
+    declared = requirement_names(PROJECT["dependencies"])
+    optional = requirement_names(PROJECT["optional-dependencies"]["scale"])
+    assert needed <= declared | optional, "imported but not declared"
+    # jaxlib is half of jax; xarray reads and writes NetCDF through netCDF4.
+    assert declared - needed <= {"jaxlib", "netcdf4"}, "declared but not imported"
+
+
+def test_no_package_index_is_named():
+    for name in (".ci/run", "pyproject.toml", "README.md", "CONTRIBUTING.md", ".pre-commit-config.yaml"):
+        assert not re.search(r"--(extra-)?index-url|--find-links|pypi\.org", read(name)), name
