@@ -37,7 +37,8 @@ def run_file(
         result: NetCDF file to write.
         parameters: TOML file whose values replace the defaults of the site's classes.
         spinup_years: years run over the record's beginning first; None is 3, or 0 when ``state`` is given.
-        state: saved state to start from.
+        state: saved state to start from; a RepairWarning says where it is of another site, or (without spin-up) of
+            another time than the start of the record.
         save_state: file for the state at the end.
         lai, start, stop: as in ``load_forcing``.
         report: called with (what is going on, steps done, steps in all or None).
@@ -53,10 +54,11 @@ def run_file(
     params = default_parameters(site)
     if parameters is not None:
         params = io.read_parameters(parameters, params, steps=forcing.steps)
-    now = io.load_state(state) if state is not None else None
+    years = spinup_years if spinup_years is not None else (DEFAULT_SPINUP_YEARS if state is None else 0)
+    # a state that is spun up further need not be of the time at which the record starts
+    now = io.load_state(state, site, forcing if years == 0 else None) if state is not None else None
     if now is not None and now.canopy_water.ndim:
         raise InputError(f"{state}: is the state of {now.canopy_water.size} columns: give the state of one site")
-    years = spinup_years if spinup_years is not None else (DEFAULT_SPINUP_YEARS if now is None else 0)
     name = site.code or met.name
     history = f"jlsm run {met.name}, spin-up of {years} years" + (f" from {state.name}" if state else "")
     with io.OutputWriter(result, {"history": history}) as writer:
@@ -71,7 +73,8 @@ def run_file(
             now = reached
             report(name, steps.stop, forcing.steps)
         if save_state is not None:
-            io.save_state(now, save_state, description=f"{name} after step {forcing.steps} of {met.name}")
+            description = f"{name} after step {forcing.steps} of {met.name}"
+            io.save_state(now, save_state, site, forcing, description=description)
     return forcing.steps
 
 

@@ -23,10 +23,12 @@ from jlsm.forcing import Forcing, Site
 from jlsm.outputs import Outputs, output_fields
 from jlsm.parameters import PARAMETERS, Parameters, get_parameter
 
-STORES = frozenset(
-    ("SoilTemp", "SoilMoist", "SoilIce", "SWE", "SnowDepth", "SnowFrac", "SnowT", "CanopInt", "Pond", "WaterTableD")
-)
-"""Outputs that hold the value at the end of the interval; the others are means over it."""
+_CELL_METHODS = {
+    "mean": {"cell_methods": "time: mean"},
+    "sum": {"cell_methods": "time: sum"},
+    "start": {"cell_methods": "time: point", "comment": "value at the start of the interval"},
+    "end": {"cell_methods": "time: point", "comment": "value at the end of the interval"},
+}
 
 FILL_VALUE = -9999.0  # as in PLUMBER2
 _TIME_CHUNK = 8192  # steps per compressed block: a few hundred kB, and half a year half-hourly
@@ -71,7 +73,7 @@ def to_dataset(
         layer = _LAYER_DIMENSIONS.get(field["layers"] or "")
         values = pick(getattr(out, name))[keep]
         dimensions = ("time", *([layer] if layer else []), "y", "x")
-        dataset[name] = (dimensions, values[..., None, None], _variable_attributes(name, field))
+        dataset[name] = (dimensions, values[..., None, None], _variable_attributes(field))
         dataset[name].encoding = {"_FillValue": values.dtype.type(FILL_VALUE)}
     _describe_site(dataset, site, pick, column)
     if params is not None:
@@ -135,18 +137,12 @@ def _coordinates(days: np.ndarray, seconds: np.ndarray, dt: float) -> xr.Dataset
     return dataset
 
 
-def _variable_attributes(name: str, field: dict[str, str | None]) -> dict[str, str]:
+def _variable_attributes(field: dict[str, str | None]) -> dict[str, str]:
     """CF attributes of one output."""
     attributes = {"long_name": field["long_name"], "units": "1" if field["units"] == "-" else field["units"]}
     if field["standard_name"]:
         attributes["standard_name"] = field["standard_name"]
-    if name in STORES:
-        attributes |= {"cell_methods": "time: point", "comment": "value at the end of the interval"}
-    elif name == "WaterResidual":
-        attributes["cell_methods"] = "time: sum"
-    else:
-        attributes["cell_methods"] = "time: mean"
-    return attributes
+    return attributes | _CELL_METHODS[field["value"]]
 
 
 _SITE_VARIABLES = {
@@ -213,19 +209,33 @@ def check_writable(path: str | os.PathLike) -> Path:
         InputError: the folder does not exist or may not be written, or the path is no ordinary file.
     """
     target = Path(os.path.realpath(os.fspath(path)))
-    if target.exists() and not target.is_file():
-        raise InputError(f"{path}: cannot be written, it is not an ordinary file: choose another path")
-    if not target.parent.is_dir():
-        raise InputError(f"{path}: cannot be written, there is no folder {target.parent}: create it")
-    if target.exists() and not os.access(target, os.W_OK):
-        raise InputError(f"{path}: cannot be written, the file is read-only: choose another path")
-    probe = _part(target)
     try:
+        exists = _exists(target)
+        if exists and not target.is_file():
+            raise InputError(f"{path}: cannot be written, it is not an ordinary file: choose another path")
+        if not target.parent.is_dir():
+            remedy = "choose another path" if target.parent.exists() else "create it"
+            raise InputError(f"{path}: cannot be written, there is no folder {target.parent}: {remedy}")
+        if exists and not os.access(target, os.W_OK):
+            raise InputError(f"{path}: cannot be written, the file is read-only: choose another path")
+        probe = _part(target)
         probe.touch()
         probe.unlink()
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror}): choose another path") from error
     return target
+
+
+def _exists(target: Path) -> bool:
+    """Whether there is something at the path; OSError where there can be nothing, as when its name is too long.
+
+    The probe has a shorter name than the target may have, and ``Path.exists`` of newer Pythons says only False.
+    """
+    try:
+        os.lstat(target)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
 
 
 def _part(target: Path) -> Path:

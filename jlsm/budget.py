@@ -19,12 +19,13 @@ from jlsm.constants import (
     STEFAN_BOLTZMANN,
     WATER_DENSITY,
 )
+from jlsm.numerics import total
 from jlsm.outputs import Outputs
 from jlsm.parameters import Parameters
 from jlsm.processes.radiation import Radiation
 from jlsm.processes.snow import SnowCover, SnowUpdate, snow_cover
 from jlsm.processes.solar import Atmosphere
-from jlsm.processes.surface_energy import SurfaceFluxes
+from jlsm.processes.surface_fluxes import SurfaceFluxes
 from jlsm.state import State
 
 
@@ -56,7 +57,7 @@ def _thickness(like: Array) -> Array:
 def _snow_heat(state: State, cover: SnowCover) -> Array:
     """Heat of the snow pack relative to ice at the freezing point, J m-2."""
     excess = state.snow_temperature - FREEZING_POINT
-    return HEAT_CAPACITY_ICE * cover.fraction * jnp.sum(cover.layer_mass * excess, axis=0)
+    return HEAT_CAPACITY_ICE * cover.fraction * total(cover.layer_mass * excess)
 
 
 def diagnose(old: State, new: State, made: Step, params: Parameters, dt) -> Outputs:
@@ -72,7 +73,7 @@ def diagnose(old: State, new: State, made: Step, params: Parameters, dt) -> Outp
     thickness = _thickness(new.ground_temperature)
 
     def mean(values):
-        return jnp.sum(area * values, axis=0)
+        return total(area * values)
 
     shortwave_up = mean(made.light.upward)
     longwave_up = mean(surface.longwave_up)
@@ -91,10 +92,10 @@ def diagnose(old: State, new: State, made: Step, params: Parameters, dt) -> Outp
     warming = (new.ground_temperature - old.ground_temperature) + (
         new.ground_temperature_carry - old.ground_temperature_carry
     )
-    frozen = jnp.sum(thickness * (new.soil_ice - old.soil_ice), axis=0) * WATER_DENSITY
+    frozen = total(thickness * (new.soil_ice - old.soil_ice)) * WATER_DENSITY
     ice_gain = frozen + (new.snow_mass - old.snow_mass) + (new.canopy_ice - old.canopy_ice)
     heat_gain = (
-        jnp.sum(made.soil_capacity * warming, axis=0)
+        total(made.soil_capacity * warming)
         + _snow_heat(new, new_cover)
         - _snow_heat(old, made.cover)
         - LATENT_HEAT_FUSION * ice_gain
@@ -112,7 +113,7 @@ def diagnose(old: State, new: State, made: Step, params: Parameters, dt) -> Outp
     )
     wetting = (new.soil_moisture - old.soil_moisture) + (new.soil_moisture_carry - old.soil_moisture_carry)
     water_gain = (
-        jnp.sum(thickness * wetting, axis=0) * WATER_DENSITY
+        total(thickness * wetting) * WATER_DENSITY
         + (new.snow_mass - old.snow_mass)
         + (new.canopy_water - old.canopy_water)
         + (new.ponded_water - old.ponded_water)
@@ -152,7 +153,7 @@ def diagnose(old: State, new: State, made: Step, params: Parameters, dt) -> Outp
         Irrig=made.irrigation,
         WaterTableFlux=made.water_table_flux,
         GPP=mean(surface.gross_assimilation),
-        AvgSurfT=(longwave_up / STEFAN_BOLTZMANN) ** 0.25,
+        AvgSurfT=jnp.sqrt(jnp.sqrt(longwave_up / STEFAN_BOLTZMANN)),
         VegT=mean(surface.canopy_temperature),
         BaresoilT=mean(surface.ground_temperature),
         Albedo=shortwave_up / jnp.maximum(shortwave, 1e-3),

@@ -30,7 +30,7 @@ from jaxtyping import Array
 from jlsm.budget import Step, diagnose
 from jlsm.constants import LATENT_HEAT_FUSION, SOIL_LAYER_THICKNESS, WATER_DENSITY
 from jlsm.forcing import Forcing, Site
-from jlsm.numerics import add_compensated, ramp
+from jlsm.numerics import add_compensated, ramp, total
 from jlsm.outputs import Outputs, pack, unpack
 from jlsm.parameters import Parameters
 from jlsm.processes import management as manage
@@ -43,7 +43,8 @@ from jlsm.processes.soil_freezing import freezing
 from jlsm.processes.soil_heat import heat_column, temperature_change
 from jlsm.processes.soil_water import confine, hydraulics, root_fractions, water_movement
 from jlsm.processes.solar import Atmosphere, prepare_atmosphere
-from jlsm.processes.surface_energy import SurfaceInputs, ground_wetness, portions, solve_surface
+from jlsm.processes.surface_energy import ground_wetness, portions, solve_surface
+from jlsm.processes.surface_fluxes import SurfaceInputs
 from jlsm.processes.turbulence import roughness
 from jlsm.processes.vegetation import canopy_above_snow
 from jlsm.state import State, initial_state
@@ -118,7 +119,7 @@ def step(
             ground_resistance=portions(resistance, 0.0),
             ground_frozen=portions(frozen, 1.0),
             ground_available=portions(top_water, cover.local_mass) / dt,
-            root_available=0.5 * jnp.sum(jnp.minimum(layer_liquid, uptake * 1e3), axis=0) / dt,
+            root_available=0.5 * total(jnp.minimum(layer_liquid, uptake * 1e3)) / dt,
             conductance=column.conductance,
             conduction_reference=column.reference,
             snow_covered=portions(jnp.zeros_like(stress), 1.0),
@@ -139,9 +140,9 @@ def step(
     # 7 canopy water
     on_leaves = canopy_water_balance(
         state.canopy_water,
-        jnp.sum(area * surface.canopy_ice, axis=0),
-        jnp.sum(area * surface.evaporation_canopy, axis=0),
-        jnp.sum(area * surface.canopy_frozen * surface.evaporation_canopy, axis=0),
+        total(area * surface.canopy_ice),
+        total(area * surface.evaporation_canopy),
+        total(area * surface.canopy_frozen * surface.evaporation_canopy),
         air.rain,
         air.snow,
         canopy.leaf_area_mean,
@@ -194,7 +195,7 @@ def step(
         [(sublimation_soil * dt / (WATER_DENSITY * thickness[0]))[None], jnp.zeros_like(state.soil_ice[1:])]
     )
     base_flow = jnp.minimum(table.layer_share * table.base_flow, 0.5 * layer_liquid / dt)
-    transpiration = jnp.sum(area * surface.transpiration, axis=0)
+    transpiration = total(area * surface.transpiration)
     moved = water_movement(
         hydraulic,
         thickness,
@@ -216,7 +217,9 @@ def step(
     # 10 and 12 soil temperature: conduction, heat left by melting snow, freezing
     left = (pack.heat * dt / column.soil_capacity[0])[None]
     soil_warming = jnp.concatenate([soil_warming[:1] + left, soil_warming[1:]])
-    frozen_water = freezing(state.ground_temperature + soil_warming, moisture, ice, column.soil_capacity, thickness)
+    frozen_water = freezing(
+        soil, state.ground_temperature + soil_warming, moisture, ice, column.soil_capacity, thickness
+    )
     soil_warming = soil_warming + LATENT_HEAT_FUSION * WATER_DENSITY * thickness * frozen_water / column.soil_capacity
     temperature, temperature_carry = add_compensated(
         state.ground_temperature, state.ground_temperature_carry, soil_warming
@@ -250,9 +253,9 @@ def step(
         sublimation_soil=sublimation_soil,
         transpiration=transpiration,
         surface_runoff=surface_runoff,
-        base_flow=jnp.sum(base_flow, axis=0),
+        base_flow=total(base_flow),
         irrigation=irrigated + refill / dt,
-        water_table_flux=jnp.sum(supplied, axis=0),
+        water_table_flux=total(supplied),
         water_table_depth=table.depth,
     )
 
@@ -283,20 +286,26 @@ def _simulate(params: Parameters, forcing: Forcing, site: Site, state: State, *,
     def rows(values: Array) -> Array:
         return values.reshape(values.shape[0] // chunk, chunk, *values.shape[1:])
 
-    def one_step(state: State, inputs):
-        air, series, valid = inputs
+    def one_step(carry, following):
+        state, (air, series, valid) = carry
         now = eqx.combine(series, constant)
         new, made = step(now, state, air, site.reference_height, forcing.dt, solver)
         if valid is not None:  # padding leaves the state as it was
             new = jax.tree.map(lambda a, b: jnp.where(valid, a, b), new, state)
-        return new, pack(diagnose(state, new, made, now, forcing.dt), fields)
+        return (new, following), pack(diagnose(state, new, made, now, forcing.dt), fields)
 
     @jax.checkpoint
     def one_chunk(state: State, inputs):
         weather, series = inputs
         part = Forcing(**weather, dt=forcing.dt)
         air = prepare_atmosphere(part, site, eqx.combine(series, constant).snow)
-        return jax.lax.scan(one_step, state, (air, series, part.valid))
+        # the weather of a step is fetched one step ahead: a slice of the record at a moving place, read by
+        # a hundred fused expressions, would keep a CPU from vectorising any of them
+        now = (air, series, part.valid)
+        first = jax.tree.map(lambda x: x[0], now)
+        following = jax.tree.map(lambda x: jnp.concatenate([x[1:], x[-1:]]), now)
+        (state, _), packed = jax.lax.scan(one_step, (state, first), following)
+        return state, packed
 
     inputs = jax.tree.map(rows, (weather, series))
     state, packed = jax.lax.scan(one_chunk, state, inputs)

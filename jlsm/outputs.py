@@ -15,15 +15,26 @@ from jaxtyping import Array, Float
 from jlsm.constants import SNOW_LAYERS, SOIL_LAYER_THICKNESS
 
 
-def _output(unit: str, long_name: str, layers: str | None = None, standard_name: str | None = None):
-    """An output field with its attributes; ``layers`` names a dimension between time and columns."""
-    return eqx.field(metadata={"units": unit, "long_name": long_name, "layers": layers, "standard_name": standard_name})
+def _output(
+    unit: str, long_name: str, layers: str | None = None, standard_name: str | None = None, value: str = "mean"
+):
+    """An output field with its attributes.
+
+    Args:
+        unit, long_name, standard_name: as in the file; "-" is a pure number.
+        layers: a dimension between time and columns, "soil" or "snow".
+        value: what of the interval is given: its "mean" or "sum", or (stores) the value at its "start" or "end".
+    """
+    metadata = {"units": unit, "long_name": long_name, "layers": layers, "standard_name": standard_name, "value": value}
+    return eqx.field(metadata=metadata)
 
 
 class Outputs(eqx.Module):
     """Model output, ``[time, columns...]`` or ``[time, layers, columns...]``.
 
-    Fluxes are means over the interval that starts at the time stamp; stores are values at its end.
+    Fluxes are means over the interval that starts at the time stamp; stores are values at its end, except the
+    water table's depth, which is that at its start (what base flow was computed from). ``value`` in a field's
+    metadata says which.
     Rnet, Qg are positive into the surface; Qle, Qh positive up.
     """
 
@@ -74,31 +85,34 @@ class Outputs(eqx.Module):
     Albedo: Float[Array, "..."] | None = _output("-", "shortwave albedo", standard_name="surface_albedo")
     LAI: Float[Array, "..."] | None = _output("m2 m-2", "leaf area index in use", standard_name="leaf_area_index")
     Ustar: Float[Array, "..."] | None = _output("m s-1", "friction velocity")
-    SoilTemp: Float[Array, "..."] | None = _output("K", "soil temperature", "soil", "soil_temperature")
+    SoilTemp: Float[Array, "..."] | None = _output("K", "soil temperature", "soil", "soil_temperature", value="end")
     SoilMoist: Float[Array, "..."] | None = _output(
-        "kg m-2", "soil water, liquid and frozen", "soil", "mass_content_of_water_in_soil_layer"
+        "kg m-2", "soil water, liquid and frozen", "soil", "mass_content_of_water_in_soil_layer", value="end"
     )
-    SoilIce: Float[Array, "..."] | None = _output("kg m-2", "frozen soil water", "soil")
-    SWE: Float[Array, "..."] | None = _output("kg m-2", "snow water equivalent", standard_name="surface_snow_amount")
+    SoilIce: Float[Array, "..."] | None = _output("kg m-2", "frozen soil water", "soil", value="end")
+    SWE: Float[Array, "..."] | None = _output(
+        "kg m-2", "snow water equivalent", standard_name="surface_snow_amount", value="end"
+    )
     SnowDepth: Float[Array, "..."] | None = _output(
-        "m", "snow depth, grid mean", standard_name="surface_snow_thickness"
+        "m", "snow depth, grid mean", standard_name="surface_snow_thickness", value="end"
     )
     SnowFrac: Float[Array, "..."] | None = _output(
-        "-", "snow cover fraction", standard_name="surface_snow_area_fraction"
+        "-", "snow cover fraction", standard_name="surface_snow_area_fraction", value="end"
     )
-    SnowT: Float[Array, "..."] | None = _output("K", "snow temperature", "snow")
-    CanopInt: Float[Array, "..."] | None = _output("kg m-2", "water on leaves")
-    Pond: Float[Array, "..."] | None = _output("kg m-2", "water standing on the field")
-    WaterTableD: Float[Array, "..."] | None = _output("m", "water table depth")
+    SnowT: Float[Array, "..."] | None = _output("K", "snow temperature", "snow", value="end")
+    CanopInt: Float[Array, "..."] | None = _output("kg m-2", "water on leaves", value="end")
+    Pond: Float[Array, "..."] | None = _output("kg m-2", "water standing on the field", value="end")
+    WaterTableD: Float[Array, "..."] | None = _output("m", "water table depth", value="start")
+    """at the START of the interval: base flow and runoff of the step follow from it"""
     EnergyResidual: Float[Array, "..."] | None = _output("W m-2", "energy budget residual of the step")
-    WaterResidual: Float[Array, "..."] | None = _output("kg m-2", "water budget residual of the step")
+    WaterResidual: Float[Array, "..."] | None = _output("kg m-2", "water budget residual of the step", value="sum")
     SolverResidual: Float[Array, "..."] | None = _output(
         "W m-2", "what the iteration of the surface energy balance left (handed to the ground)"
     )
 
 
 def output_fields() -> dict[str, dict[str, str | None]]:
-    """``{name: {units, long_name, layers, standard_name}}`` of every output, in order."""
+    """``{name: {units, long_name, layers, standard_name, value}}`` of every output, in order."""
     return {field.name: dict(field.metadata) for field in dataclasses.fields(Outputs)}
 
 

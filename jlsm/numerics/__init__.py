@@ -2,7 +2,21 @@
 
 from jlsm.numerics.compensated import add_compensated
 from jlsm.numerics.implicit import implicit_solve
-from jlsm.numerics.safe import decay_mean, ramp, smooth_minimum
+from jlsm.numerics.layers import running_total, total
+from jlsm.numerics.safe import at_least, at_most, decay_mean, power, ramp, smooth_minimum
 from jlsm.numerics.tridiagonal import shift, solve_tridiagonal
 
-__all__ = ["add_compensated", "decay_mean", "implicit_solve", "ramp", "shift", "smooth_minimum", "solve_tridiagonal"]
+__all__ = [
+    "add_compensated",
+    "at_least",
+    "at_most",
+    "decay_mean",
+    "implicit_solve",
+    "power",
+    "ramp",
+    "running_total",
+    "shift",
+    "smooth_minimum",
+    "solve_tridiagonal",
+    "total",
+]

@@ -7,6 +7,7 @@ ice below the freezing point. Leaves out the enhancement factor of moist air (0.
 import jax.numpy as jnp
 
 from jlsm.constants import FREEZING_POINT, VAPOUR_TO_AIR_MASS
+from jlsm.numerics import at_least, at_most
 
 
 def saturation_vapour_pressure(temperature):
@@ -16,7 +17,7 @@ def saturation_vapour_pressure(temperature):
     slope = jnp.where(frozen, 22.46, 17.62)
     offset = jnp.where(frozen, 272.62, 243.12)
     # below -150 degC the formula means nothing; the bound keeps a stray Newton iterate finite
-    celsius = jnp.clip(celsius, -150.0, 150.0)
+    celsius = at_most(at_least(celsius, -150.0), 150.0)
     return 611.2 * jnp.exp(slope * celsius / (offset + celsius))
 
 

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jlsm.constants import WATER_DENSITY
-from jlsm.numerics import ramp
+from jlsm.numerics import ramp, running_total, total
 from jlsm.parameters import Management, Soil
 
 SEASON_EDGE = 5.0  # days over which a season begins or ends
@@ -32,7 +32,7 @@ def in_season(day_of_year, start, end) -> Float[Array, "..."]:
 
 def irrigation(management: Management, soil: Soil, day_of_year, moisture, root_fraction) -> Float[Array, "..."]:
     """Irrigation rate, kg m-2 s-1: full rate at the trigger saturation, none at the target."""
-    saturation = jnp.sum(root_fraction * moisture, axis=0) / soil.porosity
+    saturation = total(root_fraction * moisture) / soil.porosity
     span = jnp.maximum(management.irrigation_target - management.irrigation_trigger, 0.01)
     demand = ramp((management.irrigation_target - saturation) / span)
     season = in_season(day_of_year, management.irrigation_start, management.irrigation_end)
@@ -46,7 +46,7 @@ def pond_target(management: Management, day_of_year) -> Float[Array, "..."]:
 
 def water_table_supply(management: Management, soil: Soil, moisture, thickness, dt) -> Float[Array, "soil ..."]:
     """Water that a prescribed water table gives to the layers below it, kg m-2 s-1."""
-    base = jnp.cumsum(jnp.asarray(thickness), axis=0)
+    base = running_total(jnp.asarray(thickness))
     below = jnp.clip((base - management.water_table_depth) / thickness, 0.0, 1.0)
     room = jnp.maximum(soil.porosity - moisture, 0.0) * thickness * WATER_DENSITY
     # exact relaxation over the step, so a large conductance cannot overfill

@@ -66,7 +66,7 @@ def two_stream(leaf_area, reflectance, transmittance, cos_zenith, ground_direct,
     # too near is moved aside, everywhere in the formula, by at most a thousandth of its secant
     decay_squared = (DIFFUSIVITY * root) ** 2
     near = jnp.abs(decay_squared - sec**2) < 2e-3 * sec**2
-    away = jnp.where(decay_squared < sec**2, 1.0 + 2e-3, 1.0 - 2e-3) ** 0.5
+    away = jnp.sqrt(jnp.where(decay_squared < sec**2, 1.0 + 2e-3, 1.0 - 2e-3))
     sec = jnp.where(near, sec * away, sec)
     pole = decay_squared - sec**2
     c3 = sec * (transmittance * sec + DIFFUSIVITY * (transmittance * loss + reflectance**2)) / pole

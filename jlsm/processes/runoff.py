@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jlsm.constants import WATER_DENSITY
+from jlsm.numerics import total
 from jlsm.parameters import Soil, Topography
 
 REFERENCE_DEPTH = 2.0  # m: depth at which K_s is that of the soil table (Hirabayashi 2004, in MATSIRO6)
@@ -42,9 +43,12 @@ def water_table(soil: Soil, topography: Topography, potential, ice_share, thickn
     """
     suction = soil.saturated_potential - potential  # m, 0 at saturation
     full = jnp.clip(1.0 - suction / thickness, 0.0, 1.0)
-    connected = jnp.flip(jnp.cumprod(jnp.flip(full, axis=0), axis=0), axis=0)
+    rows = [full[-1]]
+    for k in range(full.shape[0] - 2, -1, -1):
+        rows.insert(0, full[k] * rows[0])
+    connected = jnp.stack(rows)
     below_full = jnp.concatenate([connected[1:], jnp.ones_like(connected[:1])])
-    depth = jnp.sum(thickness * (1.0 - connected), axis=0)
+    depth = total(thickness * (1.0 - connected))
     share = below_full - connected  # 1 in the lowest unsaturated layer
     share = jnp.concatenate([share[:1] + connected[:1], share[1:]])
 
@@ -52,7 +56,7 @@ def water_table(soil: Soil, topography: Topography, potential, ice_share, thickn
     head = 1.0 - f * depth
     saturated_area = jnp.maximum(-jnp.expm1(-jnp.maximum(head, 0.0)), 0.0)
     at_reference = soil.saturated_conductivity * jnp.exp(REFERENCE_DEPTH * f)
-    unfrozen = jnp.sum(share * (1.0 - ice_share), axis=0)
+    unfrozen = total(share * (1.0 - ice_share))
     base_flow = (
         WATER_DENSITY * at_reference * topography.slope / (f * topography.slope_length) * jnp.exp(head) * unfrozen
     )

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jlsm.constants import FREEZING_POINT, HEAT_CAPACITY_ICE, LATENT_HEAT_FUSION
+from jlsm.numerics import running_total, total
 from jlsm.parameters import Snow
 
 FIRST_FLAKES = 0.01  # kg m-2: below it the cover fraction is linear in the mass
@@ -62,16 +63,16 @@ def snow_cover(mass: Float[Array, "..."], snow: Snow) -> SnowCover:
 
 def _remove_from_top(layers, amount):
     """Take ``amount`` from layers, top first; returns what each layer loses."""
-    above = jnp.cumsum(layers, axis=0) - layers
+    above = running_total(layers) - layers
     return jnp.clip(amount - above, 0.0, layers)
 
 
 def _redistribute(old_mass, old_excess, new_mass):
     """Heat of new layers from that of old ones, by overlap in mass coordinates from the top."""
-    old_base, new_base = jnp.cumsum(old_mass, axis=0), jnp.cumsum(new_mass, axis=0)
+    old_base, new_base = running_total(old_mass), running_total(new_mass)
     top = jnp.maximum((new_base - new_mass)[:, None], (old_base - old_mass)[None])
     base = jnp.minimum(new_base[:, None], old_base[None])
-    return jnp.sum(jnp.maximum(base - top, 0.0) * old_excess[None], axis=1)
+    return total(jnp.swapaxes(jnp.maximum(base - top, 0.0) * old_excess[None], 0, 1))
 
 
 def aged_albedo(albedo, snow: Snow, temperature, snowfall_mass, pack_mass, dt):
@@ -134,15 +135,15 @@ def update_snow(
     frost = jnp.maximum(-sublimation, 0.0) * area * dt
     mass = mass - lost
     mass = jnp.concatenate([mass[:1] + frost[None], mass[1:]])
-    advected = -jnp.sum(lost * excess, axis=0) + frost * excess[0]
+    advected = -total(lost * excess) + frost * excess[0]
 
     # melt, top layer first; cold ice is warmed before it melts
-    energy = surface_melt * area * dt + jnp.sum(inside, axis=0)
+    energy = surface_melt * area * dt + total(inside)
     cost = LATENT_HEAT_FUSION - HEAT_CAPACITY_ICE * excess
     melted = jnp.minimum(_remove_from_top(mass * cost, energy) / cost, mass)
-    heat = jnp.maximum(energy - jnp.sum(mass * cost, axis=0), 0.0)
+    heat = jnp.maximum(energy - total(mass * cost), 0.0)
     mass = mass - melted
-    melt = jnp.sum(melted, axis=0)
+    melt = total(melted)
 
     # refreezing of melt water and rain on its way down
     water = melt + area * rain * dt
@@ -152,7 +153,7 @@ def update_snow(
     refrozen = _remove_from_top(limit, water)
     heat_content = HEAT_CAPACITY_ICE * mass * excess + LATENT_HEAT_FUSION * refrozen
     mass = mass + refrozen
-    refreeze = jnp.sum(refrozen, axis=0)
+    refreeze = total(refrozen)
 
     # snowfall on top
     fallen = snowfall * dt
@@ -163,19 +164,19 @@ def update_snow(
     heat_content = jnp.concatenate([heat_content[:1] + brought[None], heat_content[1:]])
 
     # new layers and their temperature
-    total = jnp.sum(mass, axis=0)
-    new_cover = snow_cover(total, snow)
+    new_total = total(mass)
+    new_cover = snow_cover(new_total, snow)
     new_mass = new_cover.fraction * new_cover.layer_mass
     specific = heat_content / jnp.maximum(mass, _NEGLIGIBLE_MASS)  # J kg-1
     new_heat = _redistribute(mass, specific, new_mass)
     weight = HEAT_CAPACITY_ICE * (new_mass + _NEGLIGIBLE_MASS)
     new_excess = jnp.minimum((new_heat + HEAT_CAPACITY_ICE * _NEGLIGIBLE_MASS * excess) / weight, 0.0)
-    left = jnp.sum(heat_content, axis=0) - jnp.sum(HEAT_CAPACITY_ICE * new_mass * new_excess, axis=0)
+    left = total(heat_content) - total(HEAT_CAPACITY_ICE * new_mass * new_excess)
 
     return SnowUpdate(
-        mass=total,
+        mass=new_total,
         temperature=FREEZING_POINT + new_excess,
-        albedo=aged_albedo(albedo, snow, jnp.minimum(temperature[0], FREEZING_POINT), fallen, total, dt),
+        albedo=aged_albedo(albedo, snow, jnp.minimum(temperature[0], FREEZING_POINT), fallen, new_total, dt),
         water=(water - refreeze) / dt,
         heat=(heat + left) / dt,
         melt=melt / dt,

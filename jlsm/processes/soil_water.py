@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jlsm.constants import WATER_DENSITY
-from jlsm.numerics import solve_tridiagonal
+from jlsm.numerics import running_total, solve_tridiagonal, total
 from jlsm.parameters import Soil
 
 DRIEST_POTENTIAL = 1e4  # m of suction (pF 6, air dry): beyond it the curve is its tangent
@@ -169,6 +169,6 @@ def confine(
 
 def root_fractions(depth_scale, thickness: Float[Array, "soil ..."]) -> Float[Array, "soil ..."]:
     """Share of roots in each layer for an exponential profile with e-folding depth ``depth_scale`` (m)."""
-    base = jnp.cumsum(thickness, axis=0)
+    base = running_total(thickness)
     share = jnp.exp(-(base - thickness) / depth_scale) - jnp.exp(-base / depth_scale)
-    return share / jnp.sum(share, axis=0)
+    return share / total(share)

@@ -9,6 +9,7 @@ Leaves out sunlit and shaded leaves; light and Rubisco decline together down the
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import jax
@@ -16,7 +17,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jlsm.constants import GAS_CONSTANT
-from jlsm.numerics import decay_mean, smooth_minimum
+from jlsm.numerics import at_least, at_most, decay_mean, smooth_minimum, total
 from jlsm.parameters import Vegetation
 
 OXYGEN = 20900.0  # Pa, partial pressure in SiB2
@@ -88,8 +89,8 @@ def moisture_stress(potential, root_fraction, critical_potential):
         (f_w, uptake share ``[soil, ...]`` that sums to 1).
     """
     weight = jax.nn.sigmoid(STRESS_SLOPE * (potential - critical_potential)) * root_fraction + 1e-12 * root_fraction
-    total = jnp.sum(weight, axis=0)
-    return total, weight / total
+    stress = total(weight)
+    return stress, weight / stress
 
 
 def canopy_mean_factor(attenuation, leaf_area):
@@ -97,40 +98,75 @@ def canopy_mean_factor(attenuation, leaf_area):
     return decay_mean(LIGHT_ADJUSTMENT * attenuation * leaf_area)
 
 
-def _temperature_response(temperature):
-    tens = (temperature - 298.0) / 10.0
-    return (lambda base: jnp.exp(jnp.log(base) * tens)), tens
+class Limits(NamedTuple):
+    """A pathway in its light, air and soil: all of photosynthesis that leaf temperature has no part in."""
+
+    vcmax: Float[Array, "..."]  # umol m-2 s-1, soil moisture stress included
+    light: Float[Array, "2 ..."]  # umol m-2 s-1 of CO2 that the light would fix
+    respiration: Float[Array, "..."]  # umol m-2 s-1
+    sink_per_ci: Float[Array, "..."]  # C4: umol m-2 s-1 Pa-1
+    slope: Float[Array, "..."]
+    floor: Float[Array, "..."]  # mol m-2 s-1, conductance without assimilation
+    heat_limit: Float[Array, "..."]
+    cold_limit: Float[Array, "..."]
+    light_roundness: Float[Array, "..."]
+    sink_roundness: Float[Array, "..."]
+    co2: Float[Array, "..."]  # umol mol-1
+    vapour_pressure: Float[Array, "..."]  # Pa
+    pressure_share: Float[Array, "..."]  # Pa per umol mol-1
 
 
-def gross_assimilation(c4: bool, path: Pathway, light_coupling, sink_coupling, leaf: LeafEnvironment, temperature, ci):
+def limits(path: Pathway, light_coupling, sink_coupling, leaf: LeafEnvironment) -> Limits:
+    """Prepare a pathway for ``gross_assimilation`` and ``stomatal_conductance``."""
+    vcmax = path.vcmax * leaf.stress
+    return Limits(
+        vcmax=vcmax,
+        light=leaf.light * path.quantum_efficiency,
+        respiration=path.respiration * vcmax,
+        sink_per_ci=vcmax * 2.0e4 / leaf.pressure,
+        slope=path.slope,
+        floor=path.intercept * leaf.stress + CUTICULAR_CONDUCTANCE,
+        heat_limit=path.heat_limit,
+        cold_limit=path.cold_limit,
+        light_roundness=1.0 - light_coupling,
+        sink_roundness=1.0 - sink_coupling,
+        co2=leaf.co2,
+        vapour_pressure=leaf.vapour_pressure,
+        pressure_share=1e-6 * leaf.pressure,
+    )
+
+
+def gross_assimilation(c4: bool, limits: Limits, temperature, ci):
     """Gross assimilation and dark respiration at the canopy top, umol m-2 s-1.
 
     Args:
         temperature: leaf temperature, K.
         ci: CO2 partial pressure inside the leaf, Pa.
     """
-    power, _ = _temperature_response(temperature)
-    hot = jax.nn.sigmoid(-0.3 * (temperature - path.heat_limit))
-    cold = jax.nn.sigmoid(-0.2 * (path.cold_limit - temperature))
-    respiration_hot = jax.nn.sigmoid(-1.3 * (temperature - 328.0))
-    vcmax = path.vcmax * leaf.stress
-    respiration = path.respiration * vcmax * power(2.0) * respiration_hot
-    light = leaf.light * path.quantum_efficiency
+    tens = (temperature - 298.0) / 10.0
+
+    def power(base: float):  # base ** tens
+        return jnp.exp(tens * math.log(base))
+
+    hot = jax.nn.sigmoid((limits.heat_limit - temperature) * 0.3)
+    cold = jax.nn.sigmoid((temperature - limits.cold_limit) * 0.2)
+    respiration = power(2.0) * jax.nn.sigmoid(-1.3 * (temperature - 328.0)) * limits.respiration
     if c4:
-        rubisco = vcmax * power(2.1) * hot * cold
-        sink = vcmax * power(1.8) * 2.0e4 * jnp.maximum(ci, 0.0) / leaf.pressure
+        rubisco = power(2.1) * hot * cold * limits.vcmax
+        light = limits.light
+        sink = power(1.8) * at_least(ci, 0.0) * limits.sink_per_ci
     else:
-        michaelis = 30.0 * power(2.1) * (1.0 + OXYGEN / (30000.0 * power(1.2)))
-        compensation = 0.5 * OXYGEN / (2600.0 * power(0.57))
-        excess = jnp.maximum(ci - compensation, 0.0)
-        rubisco = vcmax * power(2.1) * hot * excess / (excess + compensation + michaelis)
-        light = light * excess / (excess + 3.0 * compensation)
-        sink = 0.5 * vcmax * power(1.8) * cold
-    both = smooth_minimum(rubisco, light, light_coupling, NEGLIGIBLE_ASSIMILATION)
-    return smooth_minimum(both, sink, sink_coupling, NEGLIGIBLE_ASSIMILATION), respiration
+        michaelis = 30.0 * power(2.1) + (30.0 * OXYGEN / 30000.0) * power(2.1 / 1.2)  # K_c (1 + O / K_o)
+        compensation = (0.5 * OXYGEN / 2600.0) * power(1.0 / 0.57)
+        excess = at_least(ci - compensation, 0.0)
+        rubisco = power(2.1) * hot * excess / (excess + compensation + michaelis) * limits.vcmax
+        light = excess / (excess + 3.0 * compensation) * limits.light
+        sink = 0.5 * power(1.8) * cold * limits.vcmax
+    both = smooth_minimum(rubisco, light, limits.light_roundness, NEGLIGIBLE_ASSIMILATION)
+    return smooth_minimum(both, sink, limits.sink_roundness, NEGLIGIBLE_ASSIMILATION), respiration
 
 
-def stomatal_conductance(path: Pathway, leaf: LeafEnvironment, assimilation, leaf_conductance, leaf_vapour_pressure):
+def stomatal_conductance(limits: Limits, assimilation, leaf_conductance, leaf_vapour_pressure):
     """Stomatal conductance for water vapour and CO2 pressure inside the leaf, for a given assimilation.
 
     Closed form: the larger root of the quadratic that Ball-Berry and the vapour balance of the
@@ -144,15 +180,14 @@ def stomatal_conductance(path: Pathway, leaf: LeafEnvironment, assimilation, lea
     Returns:
         (conductance in mol m-2 s-1 per leaf area, c_i in Pa).
     """
-    surface_co2 = jnp.maximum(leaf.co2 - 1.4 * assimilation / leaf_conductance, 10.0)
-    demand = path.slope * jnp.maximum(assimilation, 0.0) / surface_co2
-    floor = path.intercept * leaf.stress + CUTICULAR_CONDUCTANCE
-    humidity = jnp.minimum(leaf.vapour_pressure / leaf_vapour_pressure, 1.0)
-    linear = floor + demand - leaf_conductance
-    constant = leaf_conductance * (floor + demand * humidity)
-    half = 0.5 * (jnp.sqrt(linear**2 + 4.0 * constant) + jnp.abs(linear))
+    surface_co2 = at_least(limits.co2 - 1.4 * assimilation / leaf_conductance, 10.0)
+    demand = at_least(assimilation, 0.0) / surface_co2 * limits.slope
+    humidity = at_most(limits.vapour_pressure / leaf_vapour_pressure, 1.0)
+    linear = demand - leaf_conductance + limits.floor
+    constant = leaf_conductance * (demand * humidity + limits.floor)
+    half = 0.5 * (jnp.sqrt(linear * linear + 4.0 * constant) + jnp.abs(linear))
     conductance = jnp.where(linear > 0.0, half, constant / half)
-    ci = (surface_co2 - 1.6 * assimilation / conductance) * 1e-6 * leaf.pressure
+    ci = (surface_co2 - 1.6 * assimilation / conductance) * limits.pressure_share
     return conductance, ci
 
 

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jlsm.constants import GRAVITY, REFERENCE_POTENTIAL_TEMPERATURE, VON_KARMAN
+from jlsm.numerics import at_least, at_most, power
 from jlsm.parameters import Snow, Soil, Vegetation
 from jlsm.processes.vegetation import Canopy
 
@@ -31,6 +33,7 @@ class Roughness(NamedTuple):
     momentum: Float[Array, "2 ..."]  # ln((z_a - d) / z_0)
     heat: Float[Array, "2 ..."]  # ln((z_a - d) / z_T)
     floor_heat: Float[Array, "2 ..."]  # ln((z_a - d) / z_T-dagger)
+    most_stable: Float[Array, "2 ..."]  # upper limit of the stability parameter
 
 
 class BulkCoefficients(NamedTuple):
@@ -40,6 +43,17 @@ class BulkCoefficients(NamedTuple):
     floor: Array  # C_Hs
     leaves: Array  # C_Hc
     stability: Array  # zero where the stability parameter fits the buoyancy flux that it implies
+
+
+def _most_stable(momentum):
+    """Upper limit of the stability parameter: where the downward heat flux is largest.
+
+    With a log-linear profile the flux at a given wind grows with cooling only up to
+    ``zeta = ln(z/z0) / (2 STABLE_SLOPE)``; beyond, a colder surface would lose contact with the air, and the
+    energy balance would have two or three solutions (the runaway cooling that Derbyshire (1999)
+    describes). Holding the coefficients there makes the solution unique.
+    """
+    return jnp.minimum(momentum / (2.0 * STABLE_SLOPE), MOST_STABLE)
 
 
 def roughness(vegetation: Vegetation, soil: Soil, snow: Snow, canopy: Canopy, reference_height) -> Roughness:
@@ -59,29 +73,48 @@ def roughness(vegetation: Vegetation, soil: Soil, snow: Snow, canopy: Canopy, re
     exp_density = jnp.exp(-density)
     above = -jnp.expm1(-density) / density  # (h - d) / h
 
-    inverse_momentum = (1.0 - exp_density + jnp.exp(-jnp.log(log_momentum) / 0.45) * exp_density**2) ** 0.45
-    ratio = jnp.exp(-log_heat)  # z_Ts / h
-    p1 = 0.0115 * ratio**0.1 * jnp.exp(5.0 * ratio**0.22)
-    p2 = 0.55 * jnp.exp(-0.58 * ratio**0.35)
-    inverse_floor = (p1 / (p1 + density / exp_density)) ** p2 / log_heat
+    inverse_momentum = power(1.0 - exp_density + power(log_momentum, -1.0 / 0.45) * exp_density**2, 0.45)
+    # log_heat is -ln(z_Ts / h)
+    p1 = 0.0115 * jnp.exp(-0.1 * log_heat + 5.0 * jnp.exp(-0.22 * log_heat))  # ratio^0.1 exp(5 ratio^0.22)
+    p2 = 0.55 * jnp.exp(-0.58 * jnp.exp(-0.35 * log_heat))
+    inverse_floor = power(p1 / (p1 + density / exp_density), p2) / log_heat
 
     leaf_ratio = vegetation.leaf_heat_coefficient / vegetation.leaf_drag_coefficient  # F_T
-    p3 = (leaf_ratio + 0.084 * jnp.exp(-15.0 * leaf_ratio)) ** 0.15
-    p4 = 2.0 * leaf_ratio**1.1
+    p3 = power(leaf_ratio + 0.084 * jnp.exp(-15.0 * leaf_ratio), 0.15)
+    p4 = 2.0 * power(leaf_ratio, 1.1)
     dense = 0.5 * (jnp.sqrt(1.0 + 8.0 * leaf_ratio) - 1.0)  # C_T of an infinite canopy
     bare = inverse_momentum * inverse_floor  # C_T without leaf heat exchange
-    product = dense * (-jnp.expm1(-p3 * density) + jnp.exp(jnp.log(bare / dense) / 0.9) * jnp.exp(-p4 * density)) ** 0.9
+    product = dense * power(-jnp.expm1(-p3 * density) + power(bare / dense, 1.0 / 0.9) * jnp.exp(-p4 * density), 0.9)
 
     depth = height * above  # h - d
     displacement = jnp.minimum(height - depth + canopy.snow_depth, HIGHEST_DISPLACEMENT * reference_height)
     profile_height = jnp.maximum(reference_height - displacement, depth)
     log_above = jnp.log(profile_height / depth)
+    momentum = log_above + 1.0 / inverse_momentum
     return Roughness(
         height=profile_height,
-        momentum=log_above + 1.0 / inverse_momentum,
+        momentum=momentum,
         heat=log_above + inverse_momentum / product,
         floor_heat=log_above + 1.0 / inverse_floor,
+        most_stable=_most_stable(momentum),
     )
+
+
+@jax.custom_jvp
+def _arctangent(t):
+    """arctan(t) for 0 <= t <= 1/2, to the last digit of a double: half the angle, then its series.
+
+    (The library's arctangent is a call per number on a CPU and keeps all around it from being vectorised.)
+    """
+    half = t / (1.0 + jnp.sqrt(1.0 + t * t))
+    square = half * half  # below 0.056
+    series = 1.0 / 25.0
+    for odd in range(23, 0, -2):
+        series = 1.0 / odd - square * series
+    return 2.0 * half * series
+
+
+_arctangent.defjvps(lambda change, _, t: change / (1.0 + t * t))
 
 
 def stability_functions(stability):
@@ -91,49 +124,46 @@ def stability_functions(stability):
     x_squared = jnp.sqrt(1.0 - 16.0 * guarded)
     x = jnp.sqrt(x_squared)
     psi_heat = 2.0 * jnp.log(0.5 * (1.0 + x_squared))
-    psi_momentum = 2.0 * jnp.log(0.5 * (1.0 + x)) + 0.5 * psi_heat - 2.0 * jnp.arctan(x) + 0.5 * jnp.pi
+    psi_momentum = 2.0 * jnp.log(0.5 * (1.0 + x)) + 0.5 * psi_heat - 2.0 * _arctangent((x - 1.0) / (x + 1.0))
     stable = -STABLE_SLOPE * stability
     return jnp.where(unstable, psi_momentum, stable), jnp.where(unstable, psi_heat, stable)
 
 
-def _most_stable(rough: Roughness):
-    """Upper limit of the stability parameter: where the downward heat flux is largest.
+def stability_per_buoyancy(rough: Roughness, wind) -> Float[Array, "2 ..."]:
+    """Stability parameter per unit of (bulk coefficient times warmer surface), K-1, with neutral friction.
 
-    With a log-linear profile the flux at a given wind grows with cooling only up to
-    ``zeta = ln(z/z0) / (2 STABLE_SLOPE)``; beyond, a colder surface would lose contact with the air, and the
-    energy balance would have two or three solutions (the runaway cooling that Derbyshire (1999)
-    describes). Holding the coefficients there makes the solution unique.
+    Args:
+        wind: m s-1.
     """
-    return jnp.minimum(rough.momentum / (2.0 * STABLE_SLOPE), MOST_STABLE)
+    neutral = VON_KARMAN / rough.momentum
+    return rough.height * VON_KARMAN * GRAVITY / (REFERENCE_POTENTIAL_TEMPERATURE * neutral**3 * wind**2)
 
 
-def bulk_coefficients(rough: Roughness, stability, floor_warmer, leaves_warmer, wind) -> BulkCoefficients:
+def bulk_coefficients(rough: Roughness, stability, floor_warmer, leaves_warmer, per_buoyancy) -> BulkCoefficients:
     """Bulk coefficients for a guess of the stability parameter, and how far that is from consistent.
 
     Args:
         stability: (z_a - d) over the Obukhov length, as a share of its limit on the stable (> 0) or
             unstable (< 0) side, so that its kinks lie at -1, 0 and 1.
         floor_warmer, leaves_warmer: surface minus air potential temperature, K.
-        wind: m s-1.
+        per_buoyancy: from ``stability_per_buoyancy``, K-1.
     """
     # beyond its limits the parameter still measures buoyancy, it only has no further effect: a solver
     # that comes back from there knows how far it is
-    most_stable = _most_stable(rough)
-    unit = jnp.where(stability > 0.0, most_stable, -MOST_UNSTABLE)
-    psi_momentum, psi_heat = stability_functions(unit * jnp.clip(stability, -1.0, 1.0))
-    momentum = VON_KARMAN / jnp.maximum(rough.momentum - psi_momentum, THINNEST_PROFILE)
-    heat = VON_KARMAN / jnp.maximum(rough.heat - psi_heat, THINNEST_PROFILE)
-    floor = VON_KARMAN / jnp.maximum(rough.floor_heat - psi_heat, THINNEST_PROFILE)
+    unit = jnp.where(stability > 0.0, rough.most_stable, -MOST_UNSTABLE)
+    psi_momentum, psi_heat = stability_functions(unit * at_most(at_least(stability, -1.0), 1.0))
+    momentum = VON_KARMAN / at_least(rough.momentum - psi_momentum, THINNEST_PROFILE)
+    heat = VON_KARMAN / at_least(rough.heat - psi_heat, THINNEST_PROFILE)
+    floor = VON_KARMAN / at_least(rough.floor_heat - psi_heat, THINNEST_PROFILE)
     floor_coefficient = momentum * floor
     # equal only where both profiles stand at their lower limit
-    leaves_coefficient = momentum * jnp.maximum(heat - floor, 1e-6)
+    leaves_coefficient = momentum * at_least(heat - floor, 1e-6)
     buoyancy = floor_coefficient * floor_warmer + leaves_coefficient * leaves_warmer
-    neutral = VON_KARMAN / rough.momentum
-    per_buoyancy = rough.height * VON_KARMAN * GRAVITY / (REFERENCE_POTENTIAL_TEMPERATURE * neutral**3 * wind**2)
+    of_neutral = momentum * rough.momentum / VON_KARMAN
     return BulkCoefficients(
         momentum=momentum**2,
         floor=floor_coefficient,
         leaves=leaves_coefficient,
         # written so that its slope by the stability parameter is positive up to the limit and beyond
-        stability=stability * (momentum / neutral) ** 3 + per_buoyancy * buoyancy / unit,
+        stability=stability * of_neutral**3 + buoyancy / unit * per_buoyancy,
     )

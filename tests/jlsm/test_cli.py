@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -100,6 +99,26 @@ def test_a_run_goes_on_from_a_saved_state(model, folder):
     assert float(io.load_state(folder / "s.nc").snow_mass) == 96.0  # the stand-in counts steps there
 
 
+def test_a_state_of_another_site_or_time_is_announced(model, folder):
+    write_met(folder / "m.nc")
+    write_met(folder / "other.nc", attributes={"site_code": "XX-Two"})
+    assert jlsm_command("run", "m.nc", "--stop", "2004-02-29", "-o", "a.nc", "--save-state", "s.nc").exit_code == 0
+    matching = jlsm_command("run", "m.nc", "--start", "2004-02-29", "--state", "s.nc", "-o", "b.nc")
+    assert matching.exit_code == 0 and "warning" not in matching.stderr
+    early = jlsm_command("run", "m.nc", "--state", "s.nc", "-o", "b.nc")
+    assert early.exit_code == 0
+    assert early.stderr.splitlines()[0] == (
+        "warning: s.nc: the state belongs to 2004-02-29T00:00, the run starts at 2004-02-28T00:00: kept; "
+        "start the run there, or spin up"
+    )
+    spun_up = jlsm_command("run", "m.nc", "--state", "s.nc", "--spinup-years", "1", "-o", "b.nc")
+    assert spun_up.exit_code == 0 and "warning" not in spun_up.stderr
+    elsewhere = jlsm_command("run", "other.nc", "--start", "2004-02-29", "--state", "s.nc", "-o", "c.nc")
+    assert elsewhere.exit_code == 0
+    assert elsewhere.stderr.startswith("warning: s.nc: is a state of site XX-Tst, the run is at XX-Two: kept;")
+    assert elsewhere.stderr.count("warning") == 1
+
+
 def test_repairs_are_said(model, folder):
     write_met(folder / "m.nc", replace={"CO2air": None})
     result = jlsm_command("run", "m.nc")
@@ -143,11 +162,24 @@ def test_an_output_path_is_tried_before_the_run(model, folder, monkeypatch):
     assert "cannot be written" in refused(jlsm_command("run", "m.nc", "--save-state", "no/s.nc"))
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_folder_without_permission(model, folder):
+@pytest.mark.parametrize("option", ["-o", "--save-state"])
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [
+        ("m.nc/o.nc", "there is no folder"),  # below a file
+        ("m.nc/deeper/o.nc", "there is no folder"),
+        ("o" * 300 + ".nc", "File name too long"),
+        ("no/" * 2000 + "o.nc", "File name too long"),
+    ],
+)
+def test_an_output_that_nobody_can_write(model, folder, option, path, reason):
+    """Not even root, whom no permission stops."""
     write_met(folder / "m.nc")
-    (folder / "locked").mkdir(mode=stat.S_IRUSR | stat.S_IXUSR)
-    assert "cannot be written" in refused(jlsm_command("run", "m.nc", "-o", "locked/o.nc"))
+    before = (folder / "m.nc").read_bytes()
+    line = refused(jlsm_command("run", "m.nc", option, path))
+    assert f"{path}: cannot be written" in line and reason in line
+    assert sorted(entry.name for entry in folder.iterdir()) == ["m.nc"]
+    assert (folder / "m.nc").read_bytes() == before
 
 
 def test_a_fault_in_mid_run_leaves_the_old_result(model, folder, monkeypatch):

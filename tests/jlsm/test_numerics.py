@@ -10,7 +10,20 @@ from hypothesis import given
 from jax.test_util import check_grads
 from scipy.optimize import root
 
-from jlsm.numerics import add_compensated, decay_mean, implicit_solve, ramp, shift, smooth_minimum, solve_tridiagonal
+from jlsm.numerics import (
+    add_compensated,
+    at_least,
+    at_most,
+    decay_mean,
+    implicit_solve,
+    power,
+    ramp,
+    running_total,
+    shift,
+    smooth_minimum,
+    solve_tridiagonal,
+    total,
+)
 from jlsm.numerics.implicit import NewtonOptions, newton_step
 from tests.jlsm.columns import unit_cube
 
@@ -76,50 +89,65 @@ def test_shift(by):
 
 # ---- implicit solve ---------------------------------------------------------------------------------------------
 
-OPTIONS = NewtonOptions(lower=(-50.0,) * 4, upper=(50.0,) * 4, largest_step=(5.0,) * 4, scale=(1.0,) * 4)
+DEPENDS = ((0, 1, 3), (1, 2, 3), (0, 1, 2, 3), (0, 2, 3))
+PATTERN = np.array([[k in row for k in range(4)] for row in DEPENDS], float)[..., None]
+OPTIONS = NewtonOptions(
+    depends=DEPENDS, lower=(-50.0,) * 4, upper=(50.0,) * 4, largest_step=(5.0,) * 4, scale=(1.0,) * 4
+)
 
 
 def nonlinear(x, operands):
-    """Diagonally dominant and monotone, so its root is unique."""
+    """Diagonally dominant and monotone, so its root is unique; four unknowns as a tuple."""
+    x = jnp.stack(x)
     matrix, offset = operands
-    return 3.0 * x + jnp.einsum("ij...,j...->i...", matrix, jnp.tanh(x)) + 0.1 * x**3 - offset
+    return tuple(3.0 * x + jnp.einsum("ij...,j...->i...", matrix, jnp.tanh(x)) + 0.1 * x**3 - offset)
+
+
+def solve(matrix, offset, start=0.0):
+    begin = tuple(jnp.broadcast_to(start, offset.shape))
+    return jnp.stack(implicit_solve(nonlinear, OPTIONS, begin, (matrix, offset)))
 
 
 def random_system(columns=6):
     rng = np.random.default_rng(1)
-    return jnp.asarray(rng.uniform(-0.5, 0.5, (4, 4, columns))), jnp.asarray(rng.normal(0, 10, (4, columns)))
+    return jnp.asarray(PATTERN * rng.uniform(-0.5, 0.5, (4, 4, columns))), jnp.asarray(rng.normal(0, 10, (4, columns)))
 
 
 def test_implicit_solve_finds_the_root_scipy_finds():
     matrix, offset = random_system()
-    x = implicit_solve(nonlinear, OPTIONS, jnp.zeros_like(offset), (matrix, offset))
+    x = solve(matrix, offset)
     for column in range(offset.shape[1]):
         operands = (matrix[..., column], offset[:, column])
-        expected = root(lambda x, o=operands: np.asarray(nonlinear(jnp.asarray(x), o)), np.zeros(4), tol=1e-13).x
+        expected = root(lambda x, o=operands: np.asarray(nonlinear(tuple(jnp.asarray(x)), o)), np.zeros(4), tol=1e-13).x
         np.testing.assert_allclose(x[:, column], expected, rtol=1e-10)
 
 
 def test_implicit_solve_derivatives():
     matrix, offset = random_system()
-    solve = lambda m, b: implicit_solve(nonlinear, OPTIONS, jnp.zeros_like(b), (m, b))  # noqa: E731
-    check_grads(jax.jit(solve), (matrix, offset), order=1, modes=("fwd", "rev"), rtol=1e-6)
-    forward = jax.jacfwd(solve, argnums=(0, 1))(matrix, offset)
-    reverse = jax.jacrev(solve, argnums=(0, 1))(matrix, offset)
+    inside = lambda m, b: solve(PATTERN * m, b)  # noqa: E731
+    check_grads(jax.jit(inside), (matrix, offset), order=1, modes=("fwd", "rev"), rtol=1e-6)
+    forward = jax.jacfwd(inside, argnums=(0, 1))(matrix, offset)
+    reverse = jax.jacrev(inside, argnums=(0, 1))(matrix, offset)
     for a, b in zip(forward, reverse, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-14)
 
 
 def test_implicit_solution_does_not_depend_on_its_start():
     matrix, offset = random_system()
-    solve = lambda start: implicit_solve(nonlinear, OPTIONS, start, (matrix, offset))  # noqa: E731
-    np.testing.assert_allclose(solve(jnp.zeros_like(offset)), solve(jnp.full_like(offset, 20.0)), rtol=1e-12)
-    np.testing.assert_array_equal(jax.jvp(solve, (offset,), (jnp.ones_like(offset),))[1], 0.0)
+    from_start = lambda start: solve(matrix, offset, start)  # noqa: E731
+    np.testing.assert_allclose(
+        from_start(jnp.zeros_like(offset)), from_start(jnp.full_like(offset, 20.0)), atol=OPTIONS.tolerance64
+    )
+    np.testing.assert_array_equal(jax.jvp(from_start, (offset,), (jnp.ones_like(offset),))[1], 0.0)
 
 
 def test_newton_step_is_bounded():
-    offset = jnp.asarray([[1000.0], [30.0]])
-    options = NewtonOptions(lower=(-1.0, -1.0), upper=(2.0, 100.0), largest_step=(5.0, 10.0), scale=(1.0, 1.0))
-    x = newton_step(lambda x, b: x - b, options, jnp.zeros((2, 1)), offset)
+    options = NewtonOptions(
+        depends=((0,), (1,)), lower=(-1.0, -1.0), upper=(2.0, 100.0), largest_step=(5.0, 10.0), scale=(1.0, 1.0)
+    )
+    offset = (jnp.asarray([1000.0]), jnp.asarray([30.0]))
+    residual = lambda x, b: (x[0] - b[0], x[1] - b[1])  # noqa: E731
+    x = newton_step(residual, options, (jnp.zeros(1), jnp.zeros(1)), offset)
     np.testing.assert_array_equal(x, [[2.0], [10.0]])  # the upper limit; the largest step
 
 
@@ -129,7 +157,7 @@ def test_newton_step_is_bounded():
 @given(unit_cube(3))
 def test_smooth_minimum_is_the_smaller_root(u):
     first, second, sharpness = 40.0 * u[:, 0], 40.0 * u[:, 1], 0.7 + 0.299 * u[:, 2]
-    result = np.asarray(smooth_minimum(jnp.asarray(first), jnp.asarray(second), jnp.asarray(sharpness), 1e-12))
+    result = np.asarray(smooth_minimum(jnp.asarray(first), jnp.asarray(second), jnp.asarray(1.0 - sharpness), 1e-12))
     total = first + second
     expected = (total - np.sqrt(total**2 - 4 * sharpness * first * second)) / (2 * sharpness)
     # the usual form loses digits where both limits are far apart: 1e-16 of the larger one
@@ -139,9 +167,9 @@ def test_smooth_minimum_is_the_smaller_root(u):
 
 def test_smooth_minimum_limits():
     first, second = jnp.asarray([0.0, 3.0, 7.0, 1e3]), jnp.asarray([5.0, 4.0, 7.0, 1.0])
-    np.testing.assert_allclose(smooth_minimum(first, second, 1.0, 1e-9), jnp.minimum(first, second), rtol=1e-9)
+    np.testing.assert_allclose(smooth_minimum(first, second, 0.0, 1e-9), jnp.minimum(first, second), rtol=1e-9)
     zero = jnp.asarray(0.0)
-    slopes = jax.grad(lambda a, b: smooth_minimum(a, b, 0.95, 1e-3), argnums=(0, 1))(zero, zero)
+    slopes = jax.grad(lambda a, b: smooth_minimum(a, b, 0.05, 1e-3), argnums=(0, 1))(zero, zero)
     assert np.isfinite(slopes).all()
 
 
@@ -157,6 +185,24 @@ def test_decay_mean():
 
 def test_ramp():
     np.testing.assert_array_equal(ramp(jnp.asarray([-1.0, 0.0, 0.25, 1.0, 9.0])), [0.0, 0.0, 0.25, 1.0, 1.0])
+
+
+def test_limits_take_the_derivative_of_their_argument_at_a_tie():
+    x = jnp.asarray([-1.0, 0.0, 2.0])
+    np.testing.assert_array_equal(at_most(x, 0.0), [-1.0, 0.0, 0.0])
+    np.testing.assert_array_equal(at_least(x, 0.0), [0.0, 0.0, 2.0])
+    np.testing.assert_array_equal(jax.vmap(jax.grad(lambda x: at_most(x, 0.0)))(x), [1.0, 1.0, 0.0])
+    np.testing.assert_array_equal(jax.vmap(jax.grad(lambda x: at_least(x, 0.0)))(x), [0.0, 1.0, 1.0])
+    lost = jnp.asarray(jnp.nan)
+    assert jnp.isnan(at_most(lost, 0.0)) and jnp.isnan(at_least(lost, 0.0))  # a NaN is not hidden
+
+
+def test_power_and_sums_over_layers():
+    base = jnp.asarray([1e-6, 0.3, 1.0, 40.0])
+    np.testing.assert_allclose(power(base, 0.45), np.asarray(base) ** 0.45, rtol=1e-14)
+    layers = jnp.asarray(np.random.default_rng(0).normal(size=(6, 3)))
+    np.testing.assert_allclose(total(layers), np.sum(layers, axis=0), rtol=1e-13)
+    np.testing.assert_allclose(running_total(layers), np.cumsum(layers, axis=0), rtol=1e-13)
 
 
 def test_compensated_sum_keeps_what_float32_drops():

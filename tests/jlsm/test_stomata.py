@@ -40,8 +40,9 @@ def by_bisection(pathway, **weather):
     leaf, temperature, boundary, saturation = environment(**(BASE | weather))
 
     def at(net):
-        conductance, ci = stomata.stomatal_conductance(path, leaf, net, boundary, saturation)
-        gross, dark = stomata.gross_assimilation(c4, path, *JOINS, leaf, temperature, ci)
+        limits = stomata.limits(path, *JOINS, leaf)
+        conductance, ci = stomata.stomatal_conductance(limits, net, boundary, saturation)
+        gross, dark = stomata.gross_assimilation(c4, limits, temperature, ci)
         return conductance, ci, leaf.canopy_mean * (gross - dark)
 
     shape = jnp.broadcast_shapes(*(jnp.shape(v) for v in (BASE | weather).values()))
@@ -156,8 +157,9 @@ def test_derivatives_in_darkness_and_drought_are_finite():
         leaf, temperature, boundary, saturation = environment(
             **(BASE | dict(light=light, stress=stress, relative=relative))
         )
-        conductance, ci = stomata.stomatal_conductance(path, leaf, net, boundary, saturation)
-        gross, dark = stomata.gross_assimilation(c4, path, *JOINS, leaf, temperature, ci)
+        limits = stomata.limits(path, *JOINS, leaf)
+        conductance, ci = stomata.stomatal_conductance(limits, net, boundary, saturation)
+        gross, dark = stomata.gross_assimilation(c4, limits, temperature, ci)
         return gross - dark + conductance
 
     for c4, path in PATHWAYS.values():

@@ -11,7 +11,7 @@ from scipy.integrate import quad
 from scipy.optimize import brentq
 
 from jlsm.constants import GRAVITY, REFERENCE_POTENTIAL_TEMPERATURE, VON_KARMAN
-from jlsm.processes.turbulence import bulk_coefficients, roughness, stability_functions
+from jlsm.processes.turbulence import bulk_coefficients, roughness, stability_functions, stability_per_buoyancy
 from jlsm.processes.vegetation import Canopy, canopy_above_snow
 from tests.jlsm.columns import make_parameters, unit_cube
 
@@ -28,7 +28,7 @@ def test_bare_ground_has_the_neutral_log_profile():
     bare = jnp.full((2, 32), 1e-9)
     canopy = Canopy(bare, jnp.full((2, 32), 1.0), jnp.zeros((2, 32)), bare[0])
     rough = roughness(params.vegetation, params.soil, params.snow, canopy, jnp.asarray(10.0))
-    bulk = bulk_coefficients(rough, jnp.zeros((2, 32)), 0.0, 0.0, 3.0)
+    bulk = bulk_coefficients(rough, jnp.zeros((2, 32)), 0.0, 0.0, stability_per_buoyancy(rough, 3.0))
     momentum, heat = np.log(10.0 / params.soil.roughness_momentum), np.log(10.0 / params.soil.roughness_heat)
     np.testing.assert_allclose(bulk.momentum[0], VON_KARMAN**2 / momentum**2, rtol=1e-6)
     np.testing.assert_allclose(bulk.floor[0], VON_KARMAN**2 / (momentum * heat), rtol=1e-6)
@@ -37,7 +37,7 @@ def test_bare_ground_has_the_neutral_log_profile():
 
 def test_zero_stability_fits_equal_temperatures():
     _, rough = rough_surface()
-    bulk = bulk_coefficients(rough, jnp.zeros((2, 32)), 0.0, 0.0, 3.0)
+    bulk = bulk_coefficients(rough, jnp.zeros((2, 32)), 0.0, 0.0, stability_per_buoyancy(rough, 3.0))
     np.testing.assert_array_equal(bulk.stability, 0.0)
 
 
@@ -53,7 +53,8 @@ def test_coefficients_are_positive_for_any_canopy(u):
         leaf_heat_coefficient=0.005 + 0.195 * u[:, 5],
     )
     stability = jnp.asarray(np.where(u[:, 6] > 0.5, 1.0, -1.0) * 10.0 ** (4.0 * u[:, 7] - 2.0))
-    bulk = bulk_coefficients(rough, jnp.broadcast_to(stability, (2, 32)), 5.0, 3.0, jnp.asarray(0.5 + 40.0 * u[:, 8]))
+    scale = stability_per_buoyancy(rough, jnp.asarray(0.5 + 40.0 * u[:, 8]))
+    bulk = bulk_coefficients(rough, jnp.broadcast_to(stability, (2, 32)), 5.0, 3.0, scale)
     for name in ("momentum", "floor", "leaves"):
         values = np.asarray(getattr(bulk, name))
         assert np.isfinite(values).all() and (values > 0.0).all(), name  # C_Hc = C_H - C_Hs > 0
@@ -65,7 +66,12 @@ def test_stable_air_exchanges_less_and_unstable_air_more():
     stability = np.array([-0.9, -0.2, -0.01, 0.0, 0.01, 0.1, 0.3])
     for name in ("momentum", "floor"):
         values = [
-            float(getattr(bulk_coefficients(rough, jnp.full((2, 32), s), 0.0, 0.0, 3.0), name)[0, 0]) for s in stability
+            float(
+                getattr(
+                    bulk_coefficients(rough, jnp.full((2, 32), s), 0.0, 0.0, stability_per_buoyancy(rough, 3.0)), name
+                )[0, 0]
+            )
+            for s in stability
         ]
         assert (np.diff(values) < 0.0).all(), name
 
@@ -101,7 +107,9 @@ def test_consistent_coefficients_belong_to_their_own_obukhov_length(floor, leave
     _, rough = rough_surface()
 
     def bulk(stability):
-        return bulk_coefficients(rough, jnp.full((2, 32), stability), floor, leaves, wind)
+        return bulk_coefficients(
+            rough, jnp.full((2, 32), stability), floor, leaves, stability_per_buoyancy(rough, wind)
+        )
 
     solution = bulk(brentq(lambda s: float(bulk(s).stability[0, 0]), -100.0, 100.0, xtol=1e-14))
     friction = np.sqrt(float(solution.momentum[0, 0])) * wind
