@@ -31,6 +31,7 @@ from jlsm.budget import Step, diagnose
 from jlsm.constants import LATENT_HEAT_FUSION, SOIL_LAYER_THICKNESS, WATER_DENSITY
 from jlsm.forcing import Forcing, Site
 from jlsm.numerics import add_compensated, ramp, total
+from jlsm.numerics.implicit import SOLUTION
 from jlsm.outputs import Outputs, pack, unpack
 from jlsm.parameters import Parameters
 from jlsm.processes import management as manage
@@ -286,6 +287,9 @@ def _simulate(params: Parameters, forcing: Forcing, site: Site, state: State, *,
     def rows(values: Array) -> Array:
         return values.reshape(values.shape[0] // chunk, chunk, *values.shape[1:])
 
+    # reverse mode keeps the solution of the surface balance and works everything else out again: cheaper than
+    # storing and fetching a thousand intermediate values of every step
+    @partial(jax.checkpoint, prevent_cse=False, policy=jax.checkpoint_policies.save_only_these_names(SOLUTION))
     def one_step(carry, following):
         state, (air, series, valid) = carry
         now = eqx.combine(series, constant)

@@ -18,9 +18,11 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Float, PyTree
 
 Unknowns = tuple[Float[Array, "..."], ...]
+SOLUTION = "implicit solution"  # name under which ``jax.checkpoint`` policies can keep what the iteration found
 
 
 class NewtonOptions(NamedTuple):
@@ -198,7 +200,7 @@ def implicit_solve(residual: Callable, options: NewtonOptions, start: Unknowns, 
 def _implicit_jvp(residual, options, primals, tangents):
     start, operands = primals
     _, operand_tangents = tangents
-    x = implicit_solve(residual, options, start, operands)
+    x = tuple(checkpoint_name(v, SOLUTION) for v in implicit_solve(residual, options, start, operands))
     _, jacobian = _linearise(residual, options, x, operands)
     _, change = jax.jvp(lambda p: residual(x, p), (operands,), (operand_tangents,))
     rows, right = _eliminate(jacobian, [-c for c in change])

@@ -18,17 +18,16 @@ def shift(values: Float[Array, "n ..."], by: int, fill: float = 0.0) -> Float[Ar
     return lax.pad(values, jnp.asarray(fill, values.dtype), config)
 
 
-def _reduce(lower, diagonal, upper, right):
-    layers = diagonal.shape[0]
-    stride = 1
-    while stride < layers:
-        alpha = -lower / shift(diagonal, stride, 1.0)
-        gamma = -upper / shift(diagonal, -stride, 1.0)
-        right = right + alpha * shift(right, stride) + gamma * shift(right, -stride)
-        diagonal = diagonal + alpha * shift(upper, stride) + gamma * shift(lower, -stride)
-        lower, upper = alpha * shift(lower, stride), gamma * shift(upper, -stride)
-        stride *= 2
-    return right / diagonal
+def _eliminate(lower, diagonal, upper, right):
+    """Thomas' algorithm on rows."""
+    ratio, value = [upper[0] / diagonal[0]], [right[0] / diagonal[0]]
+    for k in range(1, diagonal.shape[0]):
+        pivot = diagonal[k] - lower[k] * ratio[-1]
+        ratio.append(upper[k] / pivot)
+        value.append((right[k] - lower[k] * value[-1]) / pivot)
+    for k in range(len(value) - 2, -1, -1):
+        value[k] = value[k] - ratio[k] * value[k + 1]
+    return jnp.stack(value)
 
 
 def solve_tridiagonal(
@@ -53,9 +52,9 @@ def solve_tridiagonal(
         return lower * shift(x, 1) + diagonal * x + upper * shift(x, -1)
 
     def solve(_, b):
-        return _reduce(lower, diagonal, upper, b)
+        return _eliminate(lower, diagonal, upper, b)
 
     def transpose_solve(_, b):
-        return _reduce(shift(upper, 1), diagonal, shift(lower, -1), b)
+        return _eliminate(shift(upper, 1), diagonal, shift(lower, -1), b)
 
     return jax.lax.custom_linear_solve(apply, right, solve, transpose_solve)

@@ -17,7 +17,6 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jlsm.constants import FREEZING_POINT, HEAT_CAPACITY_ICE, LATENT_HEAT_FUSION
-from jlsm.numerics import running_total, total
 from jlsm.parameters import Snow
 
 FIRST_FLAKES = 0.01  # kg m-2: below it the cover fraction is linear in the mass
@@ -61,18 +60,30 @@ def snow_cover(mass: Float[Array, "..."], snow: Snow) -> SnowCover:
     return SnowCover(mass / local, local, local / snow.density, jnp.stack([first, second, third]))
 
 
-def _remove_from_top(layers, amount):
+Rows = tuple[Float[Array, "..."], ...]  # one array per layer, from the top: plain arithmetic to a compiler
+
+
+def _remove_from_top(layers: Rows, amount) -> Rows:
     """Take ``amount`` from layers, top first; returns what each layer loses."""
-    above = running_total(layers) - layers
-    return jnp.clip(amount - above, 0.0, layers)
+    lost, above = [], jnp.zeros_like(layers[0])
+    for layer in layers:
+        lost.append(jnp.clip(amount - above, 0.0, layer))
+        above = above + layer
+    return tuple(lost)
 
 
-def _redistribute(old_mass, old_excess, new_mass):
+def _redistribute(old_mass: Rows, old_excess: Rows, new_mass: Rows) -> Rows:
     """Heat of new layers from that of old ones, by overlap in mass coordinates from the top."""
-    old_base, new_base = running_total(old_mass), running_total(new_mass)
-    top = jnp.maximum((new_base - new_mass)[:, None], (old_base - old_mass)[None])
-    base = jnp.minimum(new_base[:, None], old_base[None])
-    return total(jnp.swapaxes(jnp.maximum(base - top, 0.0) * old_excess[None], 0, 1))
+    heat, new_top = [], jnp.zeros_like(new_mass[0])
+    for new in new_mass:
+        own, old_top = jnp.zeros_like(new), jnp.zeros_like(new)
+        for old, excess in zip(old_mass, old_excess, strict=True):
+            overlap = jnp.minimum(new_top + new, old_top + old) - jnp.maximum(new_top, old_top)
+            own = own + jnp.maximum(overlap, 0.0) * excess
+            old_top = old_top + old
+        heat.append(own)
+        new_top = new_top + new
+    return tuple(heat)
 
 
 def aged_albedo(albedo, snow: Snow, temperature, snowfall_mass, pack_mass, dt):
@@ -125,57 +136,65 @@ def update_snow(
         snowfall_temperature: K.
     """
     area = cover.fraction
-    mass = area * cover.layer_mass  # grid mean from here on
-    excess = temperature - FREEZING_POINT
-    inside = HEAT_CAPACITY_ICE * mass * jnp.maximum(excess, 0.0)
-    excess = jnp.minimum(excess, 0.0)
+    mass = tuple(area * layer for layer in cover.layer_mass)  # grid mean from here on
+    excess = tuple(layer - FREEZING_POINT for layer in temperature)
+    energy = surface_melt * area * dt + HEAT_CAPACITY_ICE * sum(
+        m * jnp.maximum(e, 0.0) for m, e in zip(mass, excess, strict=True)
+    )
+    excess = tuple(jnp.minimum(e, 0.0) for e in excess)
 
     # sublimation, top layer first; frost joins the top layer at its temperature
     lost = _remove_from_top(mass, jnp.maximum(sublimation, 0.0) * area * dt)
     frost = jnp.maximum(-sublimation, 0.0) * area * dt
-    mass = mass - lost
-    mass = jnp.concatenate([mass[:1] + frost[None], mass[1:]])
-    advected = -total(lost * excess) + frost * excess[0]
+    mass = tuple(m - gone for m, gone in zip(mass, lost, strict=True))
+    mass = (mass[0] + frost, *mass[1:])
+    advected = frost * excess[0] - sum(gone * e for gone, e in zip(lost, excess, strict=True))
 
     # melt, top layer first; cold ice is warmed before it melts
-    energy = surface_melt * area * dt + total(inside)
-    cost = LATENT_HEAT_FUSION - HEAT_CAPACITY_ICE * excess
-    melted = jnp.minimum(_remove_from_top(mass * cost, energy) / cost, mass)
-    heat = jnp.maximum(energy - total(mass * cost), 0.0)
-    mass = mass - melted
-    melt = total(melted)
+    cost = tuple(LATENT_HEAT_FUSION - HEAT_CAPACITY_ICE * e for e in excess)
+    whole = tuple(m * c for m, c in zip(mass, cost, strict=True))
+    spent = _remove_from_top(whole, energy)
+    melted = tuple(jnp.minimum(e / c, m) for e, c, m in zip(spent, cost, mass, strict=True))
+    heat = jnp.maximum(energy - sum(whole), 0.0)
+    mass = tuple(m - gone for m, gone in zip(mass, melted, strict=True))
+    melt = sum(melted)
 
     # refreezing of melt water and rain on its way down
     water = melt + area * rain * dt
-    limit = jnp.minimum(
-        -HEAT_CAPACITY_ICE * excess * mass / LATENT_HEAT_FUSION, snow.refreeze_limit * dt / 1800.0 * mass
+    limit = tuple(
+        jnp.minimum(-HEAT_CAPACITY_ICE / LATENT_HEAT_FUSION * e * m, snow.refreeze_limit * (dt / 1800.0) * m)
+        for e, m in zip(excess, mass, strict=True)
     )
     refrozen = _remove_from_top(limit, water)
-    heat_content = HEAT_CAPACITY_ICE * mass * excess + LATENT_HEAT_FUSION * refrozen
-    mass = mass + refrozen
-    refreeze = total(refrozen)
+    heat_content = tuple(
+        HEAT_CAPACITY_ICE * m * e + LATENT_HEAT_FUSION * r for m, e, r in zip(mass, excess, refrozen, strict=True)
+    )
+    mass = tuple(m + r for m, r in zip(mass, refrozen, strict=True))
+    refreeze = sum(refrozen)
 
     # snowfall on top
     fallen = snowfall * dt
     fallen_excess = jnp.minimum(snowfall_temperature - FREEZING_POINT, 0.0)
     brought = HEAT_CAPACITY_ICE * snowfall_direct * dt * fallen_excess
     advected = HEAT_CAPACITY_ICE * advected + brought
-    mass = jnp.concatenate([mass[:1] + fallen[None], mass[1:]])
-    heat_content = jnp.concatenate([heat_content[:1] + brought[None], heat_content[1:]])
+    mass = (mass[0] + fallen, *mass[1:])
+    heat_content = (heat_content[0] + brought, *heat_content[1:])
 
     # new layers and their temperature
-    new_total = total(mass)
+    new_total = sum(mass)
     new_cover = snow_cover(new_total, snow)
-    new_mass = new_cover.fraction * new_cover.layer_mass
-    specific = heat_content / jnp.maximum(mass, _NEGLIGIBLE_MASS)  # J kg-1
+    new_mass = tuple(new_cover.fraction * layer for layer in new_cover.layer_mass)
+    specific = tuple(h / jnp.maximum(m, _NEGLIGIBLE_MASS) for h, m in zip(heat_content, mass, strict=True))  # J kg-1
     new_heat = _redistribute(mass, specific, new_mass)
-    weight = HEAT_CAPACITY_ICE * (new_mass + _NEGLIGIBLE_MASS)
-    new_excess = jnp.minimum((new_heat + HEAT_CAPACITY_ICE * _NEGLIGIBLE_MASS * excess) / weight, 0.0)
-    left = total(heat_content) - total(HEAT_CAPACITY_ICE * new_mass * new_excess)
+    new_excess = tuple(
+        jnp.minimum((h / HEAT_CAPACITY_ICE + _NEGLIGIBLE_MASS * e) / (m + _NEGLIGIBLE_MASS), 0.0)
+        for h, e, m in zip(new_heat, excess, new_mass, strict=True)
+    )
+    left = sum(h - HEAT_CAPACITY_ICE * m * e for h, m, e in zip(heat_content, new_mass, new_excess, strict=True))
 
     return SnowUpdate(
         mass=new_total,
-        temperature=FREEZING_POINT + new_excess,
+        temperature=FREEZING_POINT + jnp.stack(new_excess),
         albedo=aged_albedo(albedo, snow, jnp.minimum(temperature[0], FREEZING_POINT), fallen, new_total, dt),
         water=(water - refreeze) / dt,
         heat=(heat + left) / dt,

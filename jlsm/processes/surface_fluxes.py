@@ -108,6 +108,8 @@ class Conditions(NamedTuple):
     longwave_reflected: Array  # W m-2
     conductance: Array  # W m-2 K-1
     conduction_reference: Array  # K
+    c3_capacity: Array  # umol m-2 s-1: the size of what leaves can assimilate
+    c4_capacity: Array
     ground_stiffness: Array  # W m-2 K-1: about what a degree changes the ground's balance by
     canopy_stiffness: Array  # W m-2 K-1: the leaves'
 
@@ -151,6 +153,8 @@ def conditions(s: SurfaceInputs) -> Conditions:
     neutral = bulk_coefficients(s.rough, jnp.zeros_like(s.conductance), 0.0, 0.0, per_buoyancy)
     exchange = heat_capacity * air.wind
     radiative = 4.0 * emission * air.temperature**3
+    c3 = limits(c3_pathway(vegetation), *joins, leaf)
+    c4 = limits(c4_pathway(vegetation), *joins, leaf)
     return Conditions(
         reference=air.potential_temperature,
         pressure=air.pressure,
@@ -162,8 +166,8 @@ def conditions(s: SurfaceInputs) -> Conditions:
         per_buoyancy=per_buoyancy,
         # snow does not warm above freezing
         ceiling=jnp.where(s.snow_covered > 0.0, FREEZING_POINT - air.potential_temperature, _NO_MELT),
-        c3=limits(c3_pathway(vegetation), *joins, leaf),
-        c4=limits(c4_pathway(vegetation), *joins, leaf),
+        c3=c3,
+        c4=c4,
         canopy_mean=leaf.canopy_mean,
         c3_share=1.0 - vegetation.c4_fraction,
         c4_share=vegetation.c4_fraction,
@@ -190,6 +194,8 @@ def conditions(s: SurfaceInputs) -> Conditions:
         longwave_reflected=(1.0 - s.emissivity) * air.longwave,
         conductance=s.conductance,
         conduction_reference=s.conduction_reference,
+        c3_capacity=leaf.canopy_mean * (c3.vcmax + 1.0),
+        c4_capacity=leaf.canopy_mean * (c4.vcmax + 1.0),
         ground_stiffness=s.conductance + radiative + exchange * neutral.floor,
         canopy_stiffness=2.0 * opaque * radiative + exchange * neutral.leaves,
     )
@@ -256,7 +262,7 @@ def surface_fluxes(unknowns: tuple[Float[Array, "2 ..."], ...], c: Conditions) -
     longwave_up = emitted_ground * c.clear + through + c.longwave_reflected
 
     conduction = (ground_temperature - c.conduction_reference) * c.conductance
-    # what is left over, as the kelvins it amounts to: all equations have the size of their own unknown
+    # what is left over, as the kelvins it amounts to (and, of assimilation, as a share of the capacity)
     warming_ground = (
         through - emitted_ground + c.ground_gain - sensible_ground - latent_ground - conduction - melt
     ) / c.ground_stiffness
@@ -286,8 +292,8 @@ def surface_fluxes(unknowns: tuple[Float[Array, "2 ..."], ...], c: Conditions) -
         balance_ground=warming_ground * c.ground_stiffness,
         balance_canopy=warming_canopy * c.canopy_stiffness,
         residual=(
-            (gross_c3 - dark_c3) * c.canopy_mean - assimilation_c3,
-            (gross_c4 - dark_c4) * c.canopy_mean - assimilation_c4,
+            ((gross_c3 - dark_c3) * c.canopy_mean - assimilation_c3) / c.c3_capacity,
+            ((gross_c4 - dark_c4) * c.canopy_mean - assimilation_c4) / c.c4_capacity,
             warming_canopy,
             warming_ground,
             bulk.stability,
