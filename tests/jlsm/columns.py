@@ -15,6 +15,7 @@ from jlsm.forcing import Forcing, Site
 from jlsm.model import simulate
 from jlsm.parameters import Parameters, default_parameters, replace_parameters
 from jlsm.processes.humidity import saturation_vapour_pressure, specific_humidity
+from jlsm.processes.soil_freezing import liquid_limit
 from jlsm.state import State, initial_state
 
 COLUMNS = 32
@@ -119,7 +120,7 @@ def make_state(params: Parameters, temperature=285.0, saturation=0.7, **fields) 
     temperature = jnp.broadcast_to(jnp.asarray(temperature, float), columns)
     state = initial_state(temperature, params.soil.porosity)
     moisture = jnp.broadcast_to(saturation * params.soil.porosity, state.soil_moisture.shape)
-    ice = jnp.where(state.ground_temperature < FREEZING_POINT, moisture, 0.0)
+    ice = jnp.maximum(moisture - liquid_limit(params.soil, state.ground_temperature), 0.0)
     state = dataclasses.replace(state, soil_moisture=moisture, soil_ice=ice)
     new = {name: jnp.broadcast_to(jnp.asarray(v, float), getattr(state, name).shape) for name, v in fields.items()}
     return dataclasses.replace(state, **new)

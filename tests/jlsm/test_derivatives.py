@@ -18,6 +18,7 @@ from jlsm.forcing import stack_sites
 from jlsm.io import load_forcing
 from jlsm.model import simulate
 from jlsm.parameters import PARAMETERS, default_parameters, replace_parameters
+from jlsm.processes.soil_freezing import liquid_limit
 from jlsm.state import initial_state
 from tests.jlsm.columns import (
     COLUMNS,
@@ -168,7 +169,7 @@ def two_days():
     )  # fmt: skip
     layers = jnp.asarray([-2.0, -1.0, 0.5, 1.0, 1.5, 2.0])[:, None]
     ground = jnp.where(kind >= 2, 273.15 + layers, state.ground_temperature + 0.1 * layers)
-    ice = jnp.where(ground < 273.15, 0.5 * state.soil_moisture, 0.0)
+    ice = jnp.maximum(state.soil_moisture - liquid_limit(params.soil, ground), 0.0)
     state = jax.tree.map(lambda x: x, state)
     state = type(state)(**(vars(state) | {"ground_temperature": ground, "soil_ice": ice}))
     return (params, state), forcing, make_site()
