@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree
 
-FORWARD_LANES = 32
+FORWARD_LANES = 8
 """Largest number of scalar arguments for which "auto" takes forward mode (see docs/derivatives.md)."""
 
 

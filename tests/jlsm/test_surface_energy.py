@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from jlsm.constants import FREEZING_POINT, LATENT_HEAT_FUSION, LATENT_HEAT_VAPORISATION
+from jlsm.model import step
+from jlsm.numerics import implicit_solve
+from jlsm.processes import surface_energy
+from jlsm.processes.solar import prepare_atmosphere
 from tests.jlsm.columns import DT, make_forcing, make_parameters, make_site, make_state, run
 
 SITE = make_site()
@@ -103,3 +108,29 @@ def test_fluxes_do_not_depend_on_where_the_iteration_starts():
     for name in ("Qle", "Qh", "LWup", "GPP"):
         np.testing.assert_allclose(a[name], b[name], atol=1e-6, err_msg=name)
     assert DT == float(jnp.max(forcing.dt))
+
+
+def test_the_structure_of_the_jacobian_is_what_the_solver_is_told(monkeypatch):
+    """No equation depends on an unknown that ``depends`` leaves out, and on all it names in some column."""
+    seen = {}
+
+    def record(residual, options, start, operands):
+        seen.update(
+            residual=residual, options=options, operands=operands, x=implicit_solve(residual, options, start, operands)
+        )
+        return seen["x"]
+
+    monkeypatch.setattr(surface_energy, "implicit_solve", record)
+    params = make_parameters(c4_fraction=0.4)
+    state = make_state(params, np.linspace(265.0, 300.0, 32), canopy_water=0.1, snow_mass=np.linspace(0.0, 30.0, 32))
+    forcing = make_forcing(np.linspace(262.0, 305.0, 32), lai=2.0).window(20, 21)
+    air = jax.tree.map(lambda series: series[0], prepare_atmosphere(forcing, SITE, params.snow))
+    step(params, state, air, SITE.reference_height, forcing.dt)
+
+    slope = np.zeros((5, 5))
+    for k in range(5):
+        along = tuple(jnp.full_like(v, float(k == j)) for j, v in enumerate(seen["x"]))
+        rows = jax.jvp(lambda x: seen["residual"](x, seen["operands"]), (seen["x"],), (along,))[1]
+        slope[:, k] = [float(jnp.abs(row).max()) for row in rows]
+    told = [[k in row for k in range(5)] for row in seen["options"].depends]
+    np.testing.assert_array_equal(slope > 0.0, told)
