@@ -48,7 +48,11 @@ class NewtonOptions(NamedTuple):
     """from this iteration on the last unknown is bracketed (see ``implicit_solve``)"""
     settled: float = 0.05
     """scaled residual of the other equations below which the bracket may be moved"""
-    most: int = 60
+    folded: int = 2
+    """number of the unknown that is bracketed in its turn when bracketing the last one does not end"""
+    turn: int = 40
+    """iterations after which the bracketed unknown changes"""
+    most: int = 200
     """most iterations"""
 
 
@@ -109,6 +113,34 @@ def _substitute(rows: list[list[Array | None]], right: list[Array], last: Array)
     return solution
 
 
+def _hold(rows: list[list[Array | None]], right: list[Array], number: int, change: Array):
+    """The system with the equation of one unknown replaced by what that unknown is to change by."""
+    rows, right = [list(row) for row in rows], list(right)
+    rows[number] = [jnp.ones_like(change) if j == number else None for j in range(len(rows))]
+    right[number] = change
+    return rows, right
+
+
+class _Bracket(NamedTuple):
+    """What encloses the root of one unknown, while the others follow it."""
+
+    low: Array
+    high: Array
+
+    def narrowed(self, value: Array, rises: Array, falls: Array) -> _Bracket:
+        """With ``value`` as a new end where the root lies above (``rises``) or below it (``falls``)."""
+        return _Bracket(
+            jnp.where(rises, jnp.maximum(self.low, value), self.low),
+            jnp.where(falls, jnp.minimum(self.high, value), self.high),
+        )
+
+    def inside(self, target: Array) -> Array:
+        """``target``, or the middle where it leaves the bracket."""
+        enclosed = jnp.isfinite(self.low) & jnp.isfinite(self.high)
+        middle = 0.5 * (jnp.where(enclosed, self.low, 0.0) + jnp.where(enclosed, self.high, 0.0))
+        return jnp.where(enclosed & ((target <= self.low) | (target >= self.high)), middle, target)
+
+
 def _bounded(options: NewtonOptions, x: Unknowns, change: list[Array]) -> Unknowns:
     return tuple(
         jnp.clip(value + jnp.clip(step, -largest, largest), lower, upper)
@@ -128,13 +160,29 @@ def newton_step(residual: Callable, options: NewtonOptions, start: Unknowns, ope
 def _newton(residual: Callable, options: NewtonOptions, start: Unknowns, operands: PyTree) -> Unknowns:
     like = start[-1]
     tolerance = options.tolerance64 if like.dtype == jnp.float64 else options.tolerance32
+    number = options.folded
+    nowhere = _Bracket(jnp.full_like(like, -jnp.inf), jnp.full_like(like, jnp.inf))
 
     def unfinished(carry):
         count, done = carry[-2:]
         return jnp.logical_and(count < options.most, jnp.logical_not(jnp.all(done)))
 
+    def bracket_folded(x, value, followers, jacobian, bracket, newton, share):
+        """Move one unknown within what encloses its root, the others following it."""
+        settled = followers < options.settled
+        # its residual falls where it grows
+        bracket = bracket.narrowed(x[number], settled & (value[number] > 0.0), settled & (value[number] < 0.0))
+        # where the slope has the wrong sign Newton's step leads away: only its length counts
+        length = jnp.maximum(jnp.abs(newton), 2.0 * tolerance)
+        change = bracket.inside(x[number] + jnp.sign(value[number]) * length) - x[number]
+        rows, right = _hold(jacobian, [-share * v for v in value], number, jnp.where(settled, change, 0.0))
+        rows, right = _eliminate(rows, right)
+        # a bracket may close on a jump, where the followers change branch: that is no root
+        root = settled & (jnp.abs(value[number]) < 0.1 * options.settled)
+        return _substitute(rows, right, right[-1] / rows[-1][-1]), bracket, root
+
     def iterate(carry):
-        x, share, before, low, high, count, done = carry
+        x, share, before, bracket, count, done = carry
         value, jacobian = _linearise(residual, options, x, operands)
         rows, right = _eliminate(jacobian, [-v for v in value])
         reduced, slope = -right[-1], rows[-1][-1]  # of the last equation, all other unknowns following the last
@@ -145,33 +193,35 @@ def _newton(residual: Callable, options: NewtonOptions, start: Unknowns, operand
         newton_last = -reduced / jnp.maximum(jnp.abs(slope), 1e-6)
 
         # ordinary mode: Newton; a column whose residual grew steps shorter next time
-        bracketing = count >= options.bracket_after
-        now = jnp.where(bracketing, others, jnp.maximum(others, size[-1]))
+        bracketing, folding = count >= options.bracket_after, (count // options.turn) % 2 == 1
+        followers = _largest([s for k, s in enumerate(size) if k != number])
+        now = jnp.where(folding, followers, jnp.where(bracketing, others, jnp.maximum(others, size[-1])))
         longer = jnp.where(bracketing, 1.5, 2.0) * share  # unequal factors, so that no cycle repeats itself
         share = jnp.where(now > before, jnp.maximum(0.5 * share, options.shortest), jnp.minimum(longer, 1.0))
 
         # bracketing mode: settle the others first, then move the last within what encloses its root
         settled = others < options.settled
-        narrow = bracketing & settled
-        low = jnp.where(narrow & (reduced < 0.0), jnp.maximum(low, x[-1]), low)
-        high = jnp.where(narrow & (reduced > 0.0), jnp.minimum(high, x[-1]), high)
-        enclosed = jnp.isfinite(low) & jnp.isfinite(high)
-        middle = jnp.where(enclosed, 0.5 * (jnp.where(enclosed, low, 0.0) + jnp.where(enclosed, high, 0.0)), 0.0)
-        target = x[-1] + newton_last
-        target = jnp.where(enclosed & ((target <= low) | (target >= high)), middle, target)
-        bracketed_last = jnp.where(settled, target - x[-1], 0.0)
-
+        narrow = bracketing & ~folding & settled
+        bracket = bracket.narrowed(x[-1], narrow & (reduced < 0.0), narrow & (reduced > 0.0))
+        bracketed_last = jnp.where(settled, bracket.inside(x[-1] + newton_last) - x[-1], 0.0)
         last = jnp.where(bracketing, bracketed_last, share * newton_last)
-        moved = _bounded(options, x, _substitute(rows, [share * r for r in right], last))
+        change = _substitute(rows, [share * r for r in right], last)
+
+        # where even the others did not settle: one of them has a fold of its own
+        bracket = jax.tree.map(lambda end, fresh: jnp.where(count % options.turn == 0, fresh, end), bracket, nowhere)
+        change, bracket, settled = jax.lax.cond(
+            folding,
+            lambda: bracket_folded(x, value, followers, jacobian, bracket, change[number], share),
+            lambda: (change, bracket, settled),
+        )
+        moved = _bounded(options, x, change)
         steps = _largest([jnp.abs(new - old) for new, old in zip(moved, x, strict=True)])
         # a damped step says that the whole one is 1 / share times as long
-        small = (steps < tolerance * share) & (settled | ~bracketing)
+        small = (steps < tolerance * jnp.where(folding, 1.0, share)) & (settled | ~bracketing)
         x = tuple(jnp.where(done, old, new) for new, old in zip(moved, x, strict=True))
-        return x, share, now, low, high, count + 1, done | small
+        return x, share, now, bracket, count + 1, done | small
 
-    infinite = jnp.full_like(like, jnp.inf)
-    share = jnp.ones_like(like)
-    begin = (start, share, infinite, -infinite, infinite, jnp.asarray(0), jnp.zeros(like.shape, bool))
+    begin = (start, jnp.ones_like(like), nowhere.high, nowhere, jnp.asarray(0), jnp.zeros(like.shape, bool))
     return jax.lax.while_loop(unfinished, iterate, begin)[0]
 
 

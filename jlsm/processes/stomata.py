@@ -154,16 +154,22 @@ def gross_assimilation(c4: bool, limits: Limits, temperature, ci):
     if c4:
         rubisco = power(2.1) * hot * cold * limits.vcmax
         light = limits.light
-        sink = power(1.8) * at_least(ci, 0.0) * limits.sink_per_ci
+        per_ci = power(1.8) * limits.sink_per_ci
+        sink = at_least(ci, 0.0) * per_ci
+        below = at_most(ci, 0.0) * per_ci
     else:
         michaelis = 30.0 * power(2.1) + (30.0 * OXYGEN / 30000.0) * power(2.1 / 1.2)  # K_c (1 + O / K_o)
         compensation = (0.5 * OXYGEN / 2600.0) * power(1.0 / 0.57)
         excess = at_least(ci - compensation, 0.0)
-        rubisco = power(2.1) * hot * excess / (excess + compensation + michaelis) * limits.vcmax
+        capacity = power(2.1) * hot * limits.vcmax
+        rubisco = excess / (excess + compensation + michaelis) * capacity
         light = excess / (excess + 3.0 * compensation) * limits.light
+        below = at_most(ci - compensation, 0.0) / (compensation + michaelis) * capacity
         sink = 0.5 * power(1.8) * cold * limits.vcmax
     both = smooth_minimum(rubisco, light, limits.light_roundness, NEGLIGIBLE_ASSIMILATION)
-    return smooth_minimum(both, sink, limits.sink_roundness, NEGLIGIBLE_ASSIMILATION), respiration
+    # A straight line below the compensation point, met on the way to a solution, not at one: it makes the balance
+    # of demand and supply concave, so that Newton's method cannot jump to and fro over the corner
+    return smooth_minimum(both, sink, limits.sink_roundness, NEGLIGIBLE_ASSIMILATION) + below, respiration
 
 
 def stomatal_conductance(limits: Limits, assimilation, leaf_conductance, leaf_vapour_pressure):
