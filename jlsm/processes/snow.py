@@ -135,17 +135,18 @@ def update_snow(
             (unloaded by leaves) arrives at the freezing point.
         snowfall_temperature: K.
     """
-    area = cover.fraction
-    mass = tuple(area * layer for layer in cover.layer_mass)  # grid mean from here on
+    # Per area of snow until snowfall joins in: what melts of a pack that is hardly there (melt or mass, whichever is
+    # less) is then a choice between finite numbers, and its derivative right at no snow at all.
+    mass = tuple(cover.layer_mass)
     excess = tuple(layer - FREEZING_POINT for layer in temperature)
-    energy = surface_melt * area * dt + HEAT_CAPACITY_ICE * sum(
+    energy = surface_melt * dt + HEAT_CAPACITY_ICE * sum(
         m * jnp.maximum(e, 0.0) for m, e in zip(mass, excess, strict=True)
     )
     excess = tuple(jnp.minimum(e, 0.0) for e in excess)
 
     # sublimation, top layer first; frost joins the top layer at its temperature
-    lost = _remove_from_top(mass, jnp.maximum(sublimation, 0.0) * area * dt)
-    frost = jnp.maximum(-sublimation, 0.0) * area * dt
+    lost = _remove_from_top(mass, jnp.maximum(sublimation, 0.0) * dt)
+    frost = jnp.maximum(-sublimation, 0.0) * dt
     mass = tuple(m - gone for m, gone in zip(mass, lost, strict=True))
     mass = (mass[0] + frost, *mass[1:])
     advected = frost * excess[0] - sum(gone * e for gone, e in zip(lost, excess, strict=True))
@@ -160,7 +161,7 @@ def update_snow(
     melt = sum(melted)
 
     # refreezing of melt water and rain on its way down
-    water = melt + area * rain * dt
+    water = melt + rain * dt
     limit = tuple(
         jnp.minimum(-HEAT_CAPACITY_ICE / LATENT_HEAT_FUSION * e * m, snow.refreeze_limit * (dt / 1800.0) * m)
         for e, m in zip(excess, mass, strict=True)
@@ -171,6 +172,11 @@ def update_snow(
     )
     mass = tuple(m + r for m, r in zip(mass, refrozen, strict=True))
     refreeze = sum(refrozen)
+
+    # grid mean from here on
+    area = cover.fraction
+    mass, heat_content = (tuple(area * layer for layer in layers) for layers in (mass, heat_content))
+    melt, refreeze, water, heat, advected = (area * amount for amount in (melt, refreeze, water, heat, advected))
 
     # snowfall on top
     fallen = snowfall * dt

@@ -270,7 +270,8 @@ def surface_fluxes(unknowns: tuple[Float[Array, "2 ..."], ...], c: Conditions) -
         emitted_ground * c.opaque - 2.0 * through + c.canopy_gain - sensible_canopy - latent_canopy + canopy_freezing
     ) / c.canopy_stiffness
 
-    gross = gross_c3 * c.c3_share + gross_c4 * c.c4_share
+    # below zero only by what the iteration leaves
+    gross = at_least(gross_c3 * c.c3_share + gross_c4 * c.c4_share, 0.0)
     return SurfaceFluxes(
         ground_temperature=ground_temperature,
         canopy_temperature=canopy_temperature,
