@@ -50,9 +50,9 @@ class NewtonOptions(NamedTuple):
     """scaled residual of the other equations below which the bracket may be moved"""
     folded: int = 2
     """number of the unknown that is bracketed in its turn when bracketing the last one does not end"""
-    turn: int = 40
+    turn: int = 60
     """iterations after which the bracketed unknown changes"""
-    most: int = 200
+    most: int = 480
     """most iterations"""
 
 
