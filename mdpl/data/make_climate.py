@@ -29,7 +29,6 @@ from mdpl.data.climate import (
 from mdpl.data.sky import clear_sky_emissivity, potential_radiation, saturation_vapour_pressure, sky_longwave
 
 
-
 def main() -> None:
     """Console entry."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])

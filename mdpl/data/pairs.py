@@ -115,7 +115,9 @@ def _write(path: Path, code: str, days: np.ndarray, rows: dict, attributes: dict
         for name, text in {"IGBP_veg_short": climate.texts["igbp"], "IGBP_veg_long": "Croplands"}.items():
             file.createVariable(name, "S1", ("nchar",))[:] = np.array(list(text.ljust(200)), "S1")
         for name, (unit, long_name, values, flags) in rows.items():
-            variable = file.createVariable(name, "f4", ("time", "y", "x"), zlib=True, complevel=2, fill_value=FILL_VALUE)
+            variable = file.createVariable(
+                name, "f4", ("time", "y", "x"), zlib=True, complevel=2, fill_value=FILL_VALUE
+            )
             variable.setncatts({"units": unit, "long_name": f"{long_name}, SYNTHETIC"})
             variable[:, 0, 0] = np.where(np.isfinite(values), values, FILL_VALUE).astype("f4")
             if flags is not None:

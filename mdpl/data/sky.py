@@ -15,9 +15,7 @@ STEP = 1800
 STEPS_PER_DAY = 86400 // STEP
 
 
-def potential_radiation(
-    days: np.ndarray, *, latitude: float, longitude: float, utc_offset: float
-) -> np.ndarray:
+def potential_radiation(days: np.ndarray, *, latitude: float, longitude: float, utc_offset: float) -> np.ndarray:
     """Solar radiation on a horizontal plane without atmosphere, half-hourly means, W m-2, ``[48 * days]``.
 
     Args:

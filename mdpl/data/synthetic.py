@@ -178,3 +178,20 @@ def _write_site(folder: Path, code: str, years, weather: Weather, fluxes: dict, 
     for kind, write in writers.items():
         write_whole(folder / f"{record}_{kind}.nc", write)
     return [folder / f"{record}_{kind}.nc" for kind in writers]
+
+
+def copy_synthetic(source: Path, folder: Path) -> list[Path]:
+    """The files of ``source`` copied to ``folder``, each appearing when it is whole."""
+    import shutil
+
+    from mdpl.run_directory import write_whole
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be made ({error.strerror}): choose another folder") from error
+    copies = []
+    for file in sorted(source.glob("*.nc")):
+        write_whole(folder / file.name, lambda part, file=file: shutil.copyfile(file, part))
+        copies.append(folder / file.name)
+    return copies

@@ -35,6 +35,13 @@ WINDIEST_HOUR = 14.0
 """solar time of the strongest wind"""
 LARGEST_HUMIDITY = 0.995
 """vapour pressure over its saturation value: more has condensed"""
+RAIN_HUMIDITY = 0.96
+"""what falling rain moistens the air towards (of the largest humidity); rain into dry air would make the model's wet
+leaves evaporate more than any sun gives"""
+RAIN_MOISTENING = 1.35
+"""largest factor on the vapour pressure by that"""
+LARGEST_DRYING = 0.15
+"""share of the other hours' vapour that may pay for it"""
 
 
 @dataclass(frozen=True)
@@ -89,10 +96,10 @@ def half_hours(climate: SiteClimate, daily: DailyWeather, rng: np.random.Generat
     sun = _sunshine(daily.clearness, potential, rain > 0.0, rng)
     tair = _temperature(daily, potential, solar_hours)
     pressure = course_through_days(daily.psurf)
-    vapour = _vapour_pressure(daily, tair)
+    vapour = _vapour_pressure(daily, tair, rain > 0.0)
     ceiling = saturation_vapour_pressure(tair)
     speed = _wind(daily.wind, solar_hours, rng)
-    longwave = _longwave(climate, daily, tair, vapour)
+    longwave = _longwave(climate, daily, tair)
     flat = {"Tair": tair, "Psurf": pressure, "SWdown": sun, "LWdown": longwave, "Wind": speed, "Precip": rain / STEP}
     flat["Qair"] = 0.622 * vapour / (pressure - 0.378 * vapour)
     flat["VPD"] = (ceiling - vapour) / 100.0
@@ -178,31 +185,43 @@ def _temperature(daily: DailyWeather, potential: np.ndarray, solar_hours: np.nda
     return swing + course_through_days(daily.tair - swing.mean(axis=1))
 
 
-def _vapour_pressure(daily: DailyWeather, tair: np.ndarray) -> np.ndarray:
-    """Pa, ``[days, 48]``: nearly constant over the day; what exceeds saturation moves to the rest of the day."""
+def _vapour_pressure(daily: DailyWeather, tair: np.ndarray, raining: np.ndarray) -> np.ndarray:
+    """Pa, ``[days, 48]``: nearly constant over the day, close to saturation in showers; the day's mean is kept.
+
+    A share ``share`` of the way to ``RAIN_HUMIDITY`` is gone in a shower; then the whole day is moved towards
+    saturation, or dry half-hours towards less vapour, until the mean is right.
+    """
     target = daily.saturation * saturation_vapour_pressure(daily.tair)
     ceiling = LARGEST_HUMIDITY * saturation_vapour_pressure(tair)
     # the last resort of a nearly saturated day; its mean is then a little lower than asked for
     target = np.minimum(target, 0.999 * ceiling.mean(axis=1))
+    # the air moistens and dries within an hour of the shower
+    share = np.convolve(raining.ravel().astype(float), [1 / 9, 2 / 9, 3 / 9, 2 / 9, 1 / 9], "same").reshape(tair.shape)
     vapour = np.maximum(course_through_days(target), 0.3 * target[:, None])
+    vapour = np.minimum(vapour, ceiling)
+    moist = np.minimum(RAIN_HUMIDITY * ceiling, RAIN_MOISTENING * vapour)
+    added = share * np.maximum(moist - vapour, 0.0)
+    allowed = LARGEST_DRYING * ((1.0 - share) * vapour).mean(axis=1)
+    vapour = vapour + added * np.minimum(1.0, allowed / np.maximum(added.mean(axis=1), 1e-9))[:, None]
     for _ in range(60):
-        vapour = np.minimum(vapour, ceiling)
         missing = target - vapour.mean(axis=1)
         if np.abs(missing / target).max() < 1e-4:
             break
         room = ceiling - vapour
-        share = np.where(missing > 0.0, missing / np.maximum(room.mean(axis=1), 1e-9), 0.0)[:, None]
-        vapour = vapour + np.minimum(share, 1.0) * room
-        vapour = np.where(missing[:, None] < 0.0, vapour * (target / vapour.mean(axis=1))[:, None], vapour)
+        filled = np.clip(missing / np.maximum(room.mean(axis=1), 1e-9), 0.0, 1.0)[:, None]
+        dry = np.maximum((1.0 - share) * (vapour - 0.3 * target[:, None]), 0.0)
+        dried = np.clip(-missing / np.maximum(dry.mean(axis=1), 1e-9), 0.0, 1.0)[:, None]
+        vapour = vapour + filled * room - dried * dry
     return vapour
 
 
-def _longwave(climate: SiteClimate, daily: DailyWeather, tair: np.ndarray, vapour: np.ndarray) -> np.ndarray:
-    """LWdown ``[days, 48]`` from a column of air that warms 0.6 as much as the air at the tower."""
+def _longwave(climate: SiteClimate, daily: DailyWeather, tair: np.ndarray) -> np.ndarray:
+    """LWdown ``[days, 48]`` from a column of air with the day's vapour, that warms 0.6 as much as at the tower."""
     month, _ = month_and_day(daily.days)
     cloud = np.clip(1.0 - daily.clearness / climate["clear_sky"][month], 0.0, 1.0)
     mean = course_through_days(daily.tair)
     air = mean + 0.6 * (tair - mean)
+    vapour = np.maximum(course_through_days(daily.saturation * saturation_vapour_pressure(daily.tair)), 1.0)
     share = np.clip(course_through_days(cloud), 0.0, 1.0)
     scale = yearly_course(climate["longwave_scale"], daily.days)[:, None]
     longwave = scale * sky_longwave(air, clear_sky_emissivity(vapour, air), share)
