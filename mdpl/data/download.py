@@ -71,9 +71,7 @@ class ResumingDownloader:
             start = stream.read(4)
         if start not in NETCDF:
             _forget(part)
-            raise InputError(
-                f"{url}: the answer is no NetCDF file (begins with {start!r}): check the URL and any proxy"
-            )
+            raise InputError(f"{url}: the answer is no NetCDF file (starts with {start!r}): check URL and proxy")
         os.replace(part, output_file)
         _forget(part)
 

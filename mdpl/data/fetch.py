@@ -136,7 +136,7 @@ def _fetch_file(name: str, kind: str, folder: Path, url: str, downloader: Resumi
         actual = f"sha256:{pooch.file_hash(str(path))}"
         if known.get(name, actual) != actual:
             raise InputError(
-                f"{path}: differs from its checksum in {CHECKSUMS} (damaged or changed): delete the file to fetch it again"
+                f"{path}: differs from its checksum in {CHECKSUMS} (damaged or changed): delete it and fetch again"
             )
     else:
         try:
@@ -145,7 +145,7 @@ def _fetch_file(name: str, kind: str, folder: Path, url: str, downloader: Resumi
             raise
         except ValueError as error:  # pooch's word for a wrong checksum; nothing was written
             raise InputError(
-                f"{url}/{kind}/{name}: differs from the checksum recorded in {folder / CHECKSUMS} at an earlier download: "
+                f"{url}/{kind}/{name}: differs from the checksum of an earlier download in {folder / CHECKSUMS}: "
                 f"if the release has changed on purpose, delete its line there"
             ) from error
         except OSError as error:
@@ -164,10 +164,8 @@ def _read_checksums(folder: Path) -> dict[str, str]:
     lines = [line.split() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     bad = [line for line in lines if len(line) != 2 or not line[1].startswith("sha256:")]
     if bad:
-        raise InputError(
-            f"{path}: line {' '.join(bad[0])!r}: expected 'NAME sha256:DIGEST': correct or delete the line"
-        )
-    return {name: digest for name, digest in lines}
+        raise InputError(f"{path}: line {' '.join(bad[0])!r}: expected 'NAME sha256:DIGEST': correct or delete it")
+    return dict(lines)
 
 
 def _write_checksums(folder: Path, known: dict[str, str]) -> None:

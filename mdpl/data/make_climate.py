@@ -160,7 +160,7 @@ def _unit_shape(quantiles: np.ndarray) -> np.ndarray:
 def as_toml(tables: dict[str, dict]) -> str:
     """The table as TOML, one statistic a line."""
     lines = [
-        "# Monthly statistics of the five cultivation sites; written by `python -m mdpl.data.make_climate`, not by hand.",
+        "# Monthly statistics of the five cultivation sites; written by `python -m mdpl.data.make_climate`.",
         "# Lists of twelve run from January to December. Meaning and units: mdpl/data/climate.py.",
     ]
     for code, table in tables.items():

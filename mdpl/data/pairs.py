@@ -28,8 +28,8 @@ _MET = {
     "LAI_alternative": ("m2/m2", "mean seasonal cycle of LAI"),
 }
 SYNTHETIC = (
-    "SYNTHETIC: no measurement. Weather from a stochastic generator with the monthly statistics of {tower}; fluxes from "
-    "the land surface model jlsm with hidden parameters, plus random error and gaps as at flux towers"
+    "SYNTHETIC, not measured. Weather from a stochastic generator with the monthly statistics of {tower}; fluxes "
+    "from the land surface model jlsm with hidden parameters, plus random error and gaps as at flux towers"
 )
 
 

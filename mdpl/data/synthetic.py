@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
+import tempfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -45,9 +47,30 @@ def five_crops_synthetic(progress: Progress | None = None) -> Path:
         FloatingPointError: the model gave a value that is not finite.
     """
     folder = cache_folder() / f"five_crops_synthetic-{content_key()}"
-    if not is_complete(folder):
-        write_synthetic(folder, progress=progress)
+    if is_complete(folder):
+        return folder
+    making = _temporary_folder(folder.parent)
+    try:
+        write_synthetic(making, progress=progress)
+        try:
+            making.rename(folder)
+        except OSError:  # it is there: incomplete, or another process was faster with the same content
+            for file in making.glob("*.nc"):
+                file.replace(folder / file.name)
+    finally:
+        shutil.rmtree(making, ignore_errors=True)
     return folder
+
+
+def _temporary_folder(parent: Path) -> Path:
+    """A folder of this process alone, in which the set is made; it gets its name when it is complete."""
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        return Path(tempfile.mkdtemp(prefix=".making-", dir=parent))
+    except OSError as error:
+        raise InputError(
+            f"{parent}: cannot be written ({error.strerror}): set MDPL_CACHE to a folder of yours"
+        ) from error
 
 
 def cache_folder() -> Path:
@@ -100,10 +123,7 @@ def write_synthetic(
         The files written.
     """
     report = progress or (lambda text, done, total: None)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be made ({error.strerror}): set MDPL_CACHE to a folder of yours") from error
+    _make(folder)
     weather = {}
     for i, code in enumerate(FIVE_CROPS):
         report("synthetic weather", i, len(FIVE_CROPS))
@@ -149,16 +169,26 @@ def lsm_fluxes(params, forcing, site, report: Progress) -> dict[str, np.ndarray]
     total = SPINUP_YEARS * first.steps + forcing.steps
     report("synthetic fluxes: compile", 0, None)
     done = 0
+
+    def run(record, state, text: str, keep: Callable[[object], object]):
+        nonlocal done
+        now = state
+        for steps, out, after in stream(params, record, site, state):
+            keep(out)
+            now = after
+            done += steps.stop - steps.start
+            report(text, done, total)
+        return now
+
     for _ in range(SPINUP_YEARS):
-        for steps, _, state in stream(params, first, site, state):
-            report("synthetic fluxes: spin up", done + steps.stop, total)
-        done += first.steps
-    parts: dict[str, list[np.ndarray]] = {name: [] for name in FLUX_NAMES}
-    for steps, out, state in stream(params, forcing, site, state):
-        for name, pieces in parts.items():
-            pieces.append(np.asarray(getattr(out, name)))
-        report("synthetic fluxes", done + steps.stop, total)
-    return {name: np.concatenate(pieces) for name, pieces in parts.items()}
+        state = run(first, state, "synthetic fluxes: spin up", lambda out: None)
+    pieces: list[dict[str, np.ndarray]] = []
+
+    def keep_fluxes(out) -> None:
+        pieces.append({name: np.asarray(getattr(out, name)) for name in FLUX_NAMES})
+
+    run(forcing, state, "synthetic fluxes", keep_fluxes)
+    return {name: np.concatenate([piece[name] for piece in pieces]) for name in FLUX_NAMES}
 
 
 def _write_site(folder: Path, code: str, years, weather: Weather, fluxes: dict, truth: dict) -> list[Path]:
@@ -182,16 +212,18 @@ def _write_site(folder: Path, code: str, years, weather: Weather, fluxes: dict, 
 
 def copy_synthetic(source: Path, folder: Path) -> list[Path]:
     """The files of ``source`` copied to ``folder``, each appearing when it is whole."""
-    import shutil
-
     from mdpl.run_directory import write_whole
 
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be made ({error.strerror}): choose another folder") from error
+    _make(folder)
     copies = []
     for file in sorted(source.glob("*.nc")):
         write_whole(folder / file.name, lambda part, file=file: shutil.copyfile(file, part))
         copies.append(folder / file.name)
     return copies
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be made ({error.strerror}): choose another folder") from error
