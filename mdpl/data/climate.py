@@ -25,7 +25,6 @@ its saturation value at the mean temperature, wind speed (m s-1), surface pressu
 WET_DAY = 0.1
 """mm per day; a day with more is wet"""
 STATES = ("dry", "wet")
-LAGS = (0, 1)
 
 _SCALARS = ("latitude", "longitude", "elevation", "reference_height", "canopy_height", "utc_offset")
 _TEXTS = ("name", "igbp", "vegetation")
@@ -58,8 +57,10 @@ class SiteClimate:
     """the statistics named in ``MONTHLY``, ``[12]``"""
     shapes: dict[str, np.ndarray]
     """quantiles of the standardised anomalies at ``SHAPE_PROBABILITIES``, zero mean and unit variance"""
-    correlation: tuple[np.ndarray, np.ndarray]
-    """correlations of the normal scores of ``VARIABLES`` on one day, and of a day (rows) with the day before"""
+    correlation: np.ndarray
+    """correlations of the normal scores of ``VARIABLES`` on the same day"""
+    memory: np.ndarray
+    """autocorrelation of each score from one day to the next"""
 
     def __getitem__(self, name: str) -> np.ndarray:
         return self.monthly[name]
@@ -88,7 +89,8 @@ def _site(code: str, row: dict) -> SiteClimate:
         texts={name: str(row[name]) for name in _TEXTS},
         monthly={name: np.asarray(row[name], float) for name in MONTHLY},
         shapes={name: np.asarray(row[name], float) for name in SHAPES},
-        correlation=tuple(np.asarray(row[f"correlation_lag{lag}"], float) for lag in LAGS),
+        correlation=np.asarray(row["correlation"], float),
+        memory=np.asarray(row["memory"], float),
     )
 
 

@@ -108,10 +108,13 @@ def _amounts(climate: SiteClimate, month: np.ndarray, rng: np.random.Generator) 
 
 
 def _normal_scores(climate: SiteClimate, length: int, rng: np.random.Generator) -> np.ndarray:
-    """x(t) = A x(t-1) + B e(t) with the table's correlations on the same and the next day (Matalas 1967)."""
-    same, next_day = climate.correlation
-    memory = next_day @ np.linalg.inv(same)
-    noise = np.linalg.cholesky(same - memory @ next_day.T)
+    """x(t) = A x(t-1) + B e(t) with the table's correlations and, in a diagonal A, its memory (Matalas 1967).
+
+    How one variable goes with another on the next day then follows from these two; in the record it differs by less
+    than 0.2.
+    """
+    memory = np.diag(climate.memory)
+    noise = np.linalg.cholesky(climate.correlation - memory @ climate.correlation @ memory)
     shocks = rng.standard_normal((length, len(VARIABLES))) @ noise.T
     scores = np.zeros_like(shocks)
     now = np.zeros(len(VARIABLES))

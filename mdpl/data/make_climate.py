@@ -16,7 +16,6 @@ import numpy as np
 
 from mdpl.data.climate import (
     FIVE_CROPS,
-    LAGS,
     MONTHLY,
     SHAPE_PROBABILITIES,
     SHAPES,
@@ -35,6 +34,9 @@ def main() -> None:
     parser.add_argument("--from", dest="source", type=Path, required=True, help="folder with the five *_Met.nc files")
     parser.add_argument("-o", dest="output", type=Path, default=Path(__file__).with_name("five_crops_climate.toml"))
     arguments = parser.parse_args()
+    import jax
+
+    jax.config.update("jax_enable_x64", True)  # six digits are written
     tables = {}
     for code in FIVE_CROPS:
         (file,) = sorted(arguments.source.glob(f"{code}_*_Met.nc"))
@@ -109,9 +111,26 @@ def daily_statistics(series: dict[str, np.ndarray], scalars: dict[str, float], d
         table |= {f"{name}_{what}": np.array(v) for what, v in _plain(series_of_days, here).items()}
     table["days"] = np.array([int(at.sum()) for at in here])
     centred = (scores - scores.mean(axis=0)) / scores.std(axis=0)
-    for lag in LAGS:
-        table[f"correlation_lag{lag}"] = centred[lag:].T @ centred[: days.size - lag] / (days.size - lag)
+    table["correlation"] = centred.T @ centred / days.size
+    table["memory"] = np.array([_memory(values[name], name, table, wet, days) for name in VARIABLES])
     return table
+
+
+def _memory(values: np.ndarray, name: str, table: dict, wet: np.ndarray, days: np.ndarray) -> float:
+    """Autocorrelation that a score needs so that the variable itself remembers one day as the record does.
+
+    A generated score knows nothing of rain, so that the mean, which changes with every first wet or dry day, makes
+    the variable forget faster than its score: r = c + (1 - b) r_score, with the mean's share b of the variance and
+    c of the covariance with the next day.
+    """
+    month, _ = month_and_day(days)
+    means = np.array([values[month == m].mean() for m in range(12)])
+    spread = np.array([(values - yearly_course(means, days))[month == m].std() for m in range(12)])[month]
+    whole = _normal_scores((values - yearly_course(means, days)) / spread)
+    of_state = [yearly_course(table[f"{name}_mean_{state}"], days) - yearly_course(means, days) for state in STATES]
+    part = np.where(wet, of_state[1], of_state[0]) / spread
+    wanted = np.corrcoef(whole[1:], whole[:-1])[0, 1]
+    return float((wanted - (part[1:] * part[:-1]).mean()) / (1.0 - (part**2).mean()))
 
 
 def _rain(rain: np.ndarray, wet: np.ndarray, here: list[np.ndarray]) -> dict[str, np.ndarray]:

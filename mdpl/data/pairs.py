@@ -99,37 +99,42 @@ def _write(path: Path, code: str, days: np.ndarray, rows: dict, attributes: dict
     """PLUMBER2's layout: dimensions time, y, x; scalars of the site; flags as ``<name>_qc``."""
     import netCDF4
 
+    try:
+        with netCDF4.Dataset(path, "w") as file:
+            _fill_file(file, code, days, rows, attributes)
+    except RuntimeError as error:  # the NetCDF library's word for a full disk
+        raise OSError(f"NetCDF: {error}") from error
+
+
+def _fill_file(file, code: str, days: np.ndarray, rows: dict, attributes: dict[str, str]) -> None:
     climate = site_climate(code)
-    with netCDF4.Dataset(path, "w") as file:
-        for name, size in {"time": days.size * STEPS_PER_DAY, "y": 1, "x": 1, "nchar": 200}.items():
-            file.createDimension(name, size)
-        time = file.createVariable("time", "f8", ("time",), zlib=True)
-        time.units = f"seconds since {np.datetime64(int(days[0]), 'D')} 00:00:00"
-        time.calendar = "standard"
-        time.time_zone = f"local standard time, UTC{climate.scalars['utc_offset']:+g} h; start of each interval"
-        time[:] = np.arange(days.size * STEPS_PER_DAY) * float(STEP)
-        for name in ("latitude", "longitude", "elevation", "reference_height", "canopy_height"):
-            variable = file.createVariable(name, "f4", ("y", "x"))
-            variable.units = {"latitude": "degrees_north", "longitude": "degrees_east"}.get(name, "m")
-            variable[:] = climate.scalars[name]
-        for name, text in {"IGBP_veg_short": climate.texts["igbp"], "IGBP_veg_long": "Croplands"}.items():
-            file.createVariable(name, "S1", ("nchar",))[:] = np.array(list(text.ljust(200)), "S1")
-        for name, (unit, long_name, values, flags) in rows.items():
-            variable = file.createVariable(
-                name, "f4", ("time", "y", "x"), zlib=True, complevel=2, fill_value=FILL_VALUE
-            )
-            variable.setncatts({"units": unit, "long_name": f"{long_name}, SYNTHETIC"})
-            variable[:, 0, 0] = np.where(np.isfinite(values), values, FILL_VALUE).astype("f4")
-            if flags is not None:
-                flag = file.createVariable(f"{name}_qc", "i1", ("time", "y", "x"), zlib=True)
-                flag.flag_meanings = "0 as measured, 1 gap-filled by interpolation, 3 missing or not measured"
-                flag[:, 0, 0] = flags
-        file.setncatts({
-            "title": f"SYNTHETIC {code}-syn",
-            "site_code": f"{code}-syn",
-            "site_name": f"{climate.texts['name']} (synthetic)",
-            "utc_offset_hours": climate.scalars["utc_offset"],
-            "time_step": "30 min",
-            "comment": SYNTHETIC.format(tower=code),
-            **attributes,
-        })  # fmt: skip
+    for name, size in {"time": days.size * STEPS_PER_DAY, "y": 1, "x": 1, "nchar": 200}.items():
+        file.createDimension(name, size)
+    time = file.createVariable("time", "f8", ("time",), zlib=True)
+    time.units = f"seconds since {np.datetime64(int(days[0]), 'D')} 00:00:00"
+    time.calendar = "standard"
+    time.time_zone = f"local standard time, UTC{climate.scalars['utc_offset']:+g} h; start of each interval"
+    time[:] = np.arange(days.size * STEPS_PER_DAY) * float(STEP)
+    for name in ("latitude", "longitude", "elevation", "reference_height", "canopy_height"):
+        variable = file.createVariable(name, "f4", ("y", "x"))
+        variable.units = {"latitude": "degrees_north", "longitude": "degrees_east"}.get(name, "m")
+        variable[:] = climate.scalars[name]
+    for name, text in {"IGBP_veg_short": climate.texts["igbp"], "IGBP_veg_long": "Croplands"}.items():
+        file.createVariable(name, "S1", ("nchar",))[:] = np.array(list(text.ljust(200)), "S1")
+    for name, (unit, long_name, values, flags) in rows.items():
+        variable = file.createVariable(name, "f4", ("time", "y", "x"), zlib=True, complevel=2, fill_value=FILL_VALUE)
+        variable.setncatts({"units": unit, "long_name": f"{long_name}, SYNTHETIC"})
+        variable[:, 0, 0] = np.where(np.isfinite(values), values, FILL_VALUE).astype("f4")
+        if flags is not None:
+            flag = file.createVariable(f"{name}_qc", "i1", ("time", "y", "x"), zlib=True)
+            flag.flag_meanings = "0 as measured, 1 gap-filled by interpolation, 3 missing or not measured"
+            flag[:, 0, 0] = flags
+    file.setncatts({
+        "title": f"SYNTHETIC {code}-syn",
+        "site_code": f"{code}-syn",
+        "site_name": f"{climate.texts['name']} (synthetic)",
+        "utc_offset_hours": climate.scalars["utc_offset"],
+        "time_step": "30 min",
+        "comment": SYNTHETIC.format(tower=code),
+        **attributes,
+    })  # fmt: skip
