@@ -140,12 +140,14 @@ def write_synthetic(
 
 def _true_fluxes(weather: dict[str, Weather], truth: dict, model: FluxModel, report: Progress) -> dict[str, np.ndarray]:
     """The model's fluxes ``[time, sites]`` with the hidden parameters."""
+    import jax.numpy as jnp
+
     from jlsm.forcing import stack_sites
     from jlsm.parameters import default_parameters, replace_parameters
 
     forcing, site = stack_sites([(synthetic_forcing(code, weather[code]), synthetic_site(code)) for code in FIVE_CROPS])
     keys = next(iter(truth.values()))
-    values = {key: np.array([truth[f"{code}-syn"][key] for code in FIVE_CROPS]) for key in keys}
+    values = {key: jnp.asarray([truth[f"{code}-syn"][key] for code in FIVE_CROPS], float) for key in keys}
     params = replace_parameters(default_parameters(site), values)
     fluxes = model(params, forcing, site, report)
     for name in FLUX_NAMES:
