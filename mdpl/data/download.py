@@ -14,7 +14,8 @@ from pathlib import Path
 
 from jlsm.errors import InputError
 
-CHUNK = 1 << 18
+CHUNK = 1 << 16
+"""bytes written at a time; what a broken connection leaves of the last piece is lost"""
 PASSING = (408, 425, 429, 500, 502, 503, 504)
 """HTTP states that may be gone at the next attempt"""
 LONGEST_PAUSE = 60.0

@@ -25,7 +25,6 @@ BASE_URL = "https://thredds.nci.org.au/thredds/fileServer/ks32/CLEX_Data/PLUMBER
 ``<record>_Flux.nc`` with ``<record>`` = ``<site>_<first year>-<last year>_<origin>``"""
 ORIGINS = ("FLUXNET2015", "LaThuile", "OzFlux")
 """collections the release draws on, part of each file's name; the site table does not say which, so they are tried"""
-KINDS = ("Met", "Flux")
 CHECKSUMS = "checksums.txt"
 GROUPS = {"five_crops": FIVE_CROPS}
 """names that stand for several sites"""
@@ -118,12 +117,16 @@ def _fetch_site(site: Plumber2Site, folder: Path, url: str, downloader: Resuming
     origins = (here[0].name.removesuffix("_Met.nc").split("_")[-1],) if here else likely
     for origin in origins:
         try:
-            return [_fetch_file(f"{years}_{origin}_{kind}.nc", kind, folder, url, downloader) for kind in KINDS]
+            met = _fetch_file(f"{years}_{origin}_Met.nc", "Met", folder, url, downloader)
+            break
         except NotOnServer as missing:
             if origin == origins[-1]:
                 tried = ", ".join(f"{years}_{name}_Met.nc" for name in origins)
                 raise InputError(f"{missing}: not on the server (tried {tried}): check the URL") from missing
-    raise AssertionError("unreachable: the last origin returns or raises")
+    try:
+        return [met, _fetch_file(f"{years}_{origin}_Flux.nc", "Flux", folder, url, downloader)]
+    except NotOnServer as missing:
+        raise InputError(f"{missing}: not on the server, though {met.name} is: check the URL") from missing
 
 
 def _fetch_file(name: str, kind: str, folder: Path, url: str, downloader: ResumingDownloader) -> Path:
