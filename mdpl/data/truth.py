@@ -37,7 +37,7 @@ def hidden_truth() -> dict[str, dict[str, float]]:
 
     All parameters of ``PFT_PARAMETERS`` except the C4 ones and the canopy height, which keep their defaults (the
     synthetic maize is a C3 plant, so that a calibration of the default set can reach the truth). Each lies a
-    share of its range away from the default, to a random side.
+    share of its range away from the default, to a random side (the other one where a bound is near).
     """
     return {f"{code}-syn": _draw(code) for code in FIVE_CROPS}
 
@@ -51,7 +51,7 @@ def _draw(code: str) -> dict[str, float]:
     values = {}
     for key in (*STRONG, *WEAK):
         share = rng.uniform(*(STRONG_SHARE if key in STRONG else WEAK_SHARE))
-        side = 1.0 if rng.random() < 0.5 else -1.0
+        side = _sides(key)[FIVE_CROPS.index(code)]
         info = PARAMETERS[key]
         default = float(get_parameter(params, key))
         moved = _at(info, _share_of(info, default) + side * share)
@@ -59,6 +59,12 @@ def _draw(code: str) -> dict[str, float]:
             moved = _at(info, _share_of(info, default) - side * share)
         values[key] = float(f"{moved:.6g}")
     return values
+
+
+def _sides(key: str) -> np.ndarray:
+    """Up (1) or down (-1) at each site: two or three of each, so that no one value suits all sites."""
+    rng = np.random.default_rng([SEED, zlib.crc32(key.encode())])
+    return rng.permutation([1.0, 1.0, -1.0, -1.0, rng.choice([1.0, -1.0])])
 
 
 def _is_logarithmic(info) -> bool:
