@@ -92,7 +92,7 @@ def half_hours(climate: SiteClimate, daily: DailyWeather, rng: np.random.Generat
     potential = potential_radiation(daily.days, **place).reshape(-1, STEPS_PER_DAY)
     hours = (np.arange(STEPS_PER_DAY) + 0.5) * STEP / 3600.0
     solar_hours = hours - place["utc_offset"] + place["longitude"] / 15.0
-    rain = _showers(daily.rain, rng)
+    rain = _showers(daily, potential, rng)
     sun = _sunshine(daily.clearness, potential, rain > 0.0, rng)
     tair = _temperature(daily, potential, solar_hours)
     pressure = course_through_days(daily.psurf)
@@ -132,22 +132,28 @@ def _smooth_noise(shape: tuple[int, int], memory_hours: float, rng: np.random.Ge
     return lfilter([1.0], [1.0, -keep], shocks).reshape(shape)
 
 
-def _showers(rain: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Rain per half-hour, mm, ``[days, 48]``: one to three showers at any hour, exponential intensities.
+def _showers(daily: DailyWeather, potential: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Rain per half-hour, mm, ``[days, 48]``: one to three showers, exponential intensities.
 
-    The number of wet half-hours, 2.6 P^0.6 (P in mm), is that of the half-hourly towers of this project.
+    The number of wet half-hours, 2.6 P^0.6 (P in mm), is that of the half-hourly towers of this project. Showers
+    keep away from the sun of bright days: those had their rain in the night.
     """
-    result = np.zeros((rain.size, STEPS_PER_DAY))
-    for day in np.flatnonzero(rain > 0.0):
-        wet_steps = int(np.clip(round(2.6 * rain[day] ** 0.6), 1, 36))
+    height = potential / np.maximum(potential.max(axis=1, keepdims=True), 1.0)
+    bright = np.clip((daily.clearness - 0.25) / 0.25, 0.0, 1.0)
+    result = np.zeros(potential.shape)
+    for day in np.flatnonzero(daily.rain > 0.0):
+        wet_steps = int(np.clip(round(2.6 * daily.rain[day] ** 0.6), 1, 36))
         showers = min(int(rng.integers(1, 4)), wet_steps)
+        risen = np.concatenate([[0.0], np.cumsum(height[day])])
         steps = set()
         for part in np.array_split(np.arange(wet_steps), showers):
-            start = int(rng.integers(0, STEPS_PER_DAY - part.size + 1))
+            sun = (risen[part.size :] - risen[: risen.size - part.size]) / part.size
+            chance = np.exp(-8.0 * bright[day] * sun)
+            start = int(rng.choice(chance.size, p=chance / chance.sum()))
             steps.update(range(start, start + part.size))
         chosen = np.array(sorted(steps))
         weights = rng.exponential(size=chosen.size)
-        result[day, chosen] = rain[day] * weights / weights.sum()
+        result[day, chosen] = daily.rain[day] * weights / weights.sum()
     return result
 
 

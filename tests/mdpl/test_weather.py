@@ -203,6 +203,15 @@ def test_a_course_through_days_keeps_their_means_and_has_no_step_at_midnight():
     assert at_midnight.max() <= slopes.max() + 1e-12
 
 
+def test_it_does_not_pour_in_full_sun(weather):
+    for code, made in weather.items():
+        high = made.potential > 600.0
+        in_rain = made.Precip[high] > 0.2 / STEP
+        clearness = made.SWdown[high] / made.potential[high]
+        assert clearness[in_rain].mean() < 0.6 * clearness[~in_rain].mean(), code
+        assert np.quantile(clearness[in_rain], 0.9) < 0.6, code
+
+
 def test_it_snows_where_it_is_cold(weather):
     cold = {code: made.Precip[made.Tair < 273.15].sum() / made.Precip.sum() for code, made in weather.items()}
     assert cold["DE-Kli"] > 0.08, "a quarter of the year's days at 478 m in Saxony are near or below freezing"
