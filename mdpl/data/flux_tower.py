@@ -1,7 +1,8 @@
 """What a flux tower makes of true fluxes: random error, gaps and flags.
 
 Error: independent from one half-hour to the next, Laplace-distributed, its standard deviation growing with the flux,
-differently for either sign: Richardson et al. (2006), Agric. For. Meteorol. 136, 1 (grassland site). No systematic
+differently for either sign: Richardson et al. (2006), Agric. For. Meteorol. 136, 1. The coefficients (grassland
+site) were not checked against the printed table, which was out of reach. No systematic
 error: the energy balance of the synthetic towers closes but for noise, which that of real ones does not.
 """
 
