@@ -17,6 +17,7 @@ from typing import Annotated
 import typer
 
 from jlsm.errors import InputError, RepairWarning
+from mdpl.data.cli import data_app
 
 app = typer.Typer(
     name="mdpl",
@@ -25,6 +26,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(data_app, name="data")
 
 
 def main() -> None:

@@ -1,0 +1,231 @@
+"""The embedded data set: five synthetic cultivation sites, made on first use and kept in a cache folder.
+
+Weather from ``mdpl.data.weather`` (climate of the real towers), leaf area from ``mdpl.data.crops``, fluxes from the
+land surface model with the hidden parameters of ``mdpl.data.truth``, error and gaps from ``mdpl.data.flux_tower``.
+The fluxes are computed, not shipped: they follow the model's physics, and the folder's name carries the version.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from jlsm.errors import InputError
+from mdpl.data.climate import FIVE_CROPS, site_climate
+from mdpl.data.flux_tower import observe
+from mdpl.data.pairs import FLUX_NAMES, synthetic_forcing, synthetic_site, write_flux, write_met, write_truth
+from mdpl.data.truth import SEED, hidden_truth
+from mdpl.data.weather import Weather, generate_weather
+
+FIRST_YEAR, LAST_YEAR = 2001, 2004
+"""one year to settle, two to train on, one to test"""
+SPINUP_YEARS = 3
+Progress = Callable[[str, int, int | None], object]
+"""called with (what is going on, steps done, steps in all or None)"""
+FluxModel = Callable[..., dict[str, np.ndarray]]
+"""``model(params, forcing, site, report) -> {flux: [time, sites]}`` on stacked sites"""
+
+
+def five_crops_synthetic(progress: Progress | None = None) -> Path:
+    """The folder with the five synthetic Met/Flux pairs, made now if it is not complete.
+
+    The folder is in the cache directory of the system, or in ``MDPL_CACHE``; a changed version of the package, seed or
+    physics (the model's sources) makes a new one. Takes about a minute the first time.
+
+    Args:
+        progress: told what is going on.
+
+    Raises:
+        InputError: the cache folder cannot be written.
+        FloatingPointError: the model gave a value that is not finite.
+    """
+    folder = cache_folder() / f"five_crops_synthetic-{content_key()}"
+    if is_complete(folder):
+        return folder
+    making = _temporary_folder(folder.parent)
+    try:
+        write_synthetic(making, progress=progress)
+        try:
+            making.rename(folder)
+        except OSError:  # it is there: incomplete, or another process was faster with the same content
+            for file in making.glob("*.nc"):
+                file.replace(folder / file.name)
+    finally:
+        shutil.rmtree(making, ignore_errors=True)
+    return folder
+
+
+def _temporary_folder(parent: Path) -> Path:
+    """A folder of this process alone, in which the set is made; it gets its name when it is complete."""
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        return Path(tempfile.mkdtemp(prefix=".making-", dir=parent))
+    except OSError as error:
+        raise InputError(
+            f"{parent}: cannot be written ({error.strerror}): set MDPL_CACHE to a folder of yours"
+        ) from error
+
+
+def cache_folder() -> Path:
+    """``MDPL_CACHE``, or the system's cache folder for this package."""
+    import pooch
+
+    return Path(os.environ.get("MDPL_CACHE") or pooch.os_cache("mdpl"))
+
+
+def content_key() -> str:
+    """What the data follow from, as a short text: version, seed, and a digest of the sources that compute them."""
+    import jlsm
+
+    digest = hashlib.sha256()
+    here = Path(__file__).parent
+    model = Path(jlsm.__file__).parent
+    for file in sorted([*model.rglob("*.py"), *here.glob("*.py"), *here.glob("*.toml")]):
+        if file.name not in ("cli.py", "fetch.py", "make_climate.py"):
+            digest.update(file.name.encode() + b"\0" + file.read_bytes())
+    return f"{jlsm.__version__}-{SEED}-{digest.hexdigest()[:8]}"
+
+
+def record_names() -> tuple[str, ...]:
+    """``<SITE>-syn_2001-2004_synthetic`` of the five sites."""
+    return tuple(f"{code}-syn_{FIRST_YEAR}-{LAST_YEAR}_synthetic" for code in FIVE_CROPS)
+
+
+def is_complete(folder: Path) -> bool:
+    """Whether the folder holds every file (each was renamed into place when whole)."""
+    kinds = ("Met", "Flux", "Truth")
+    return all((folder / f"{record}_{kind}.nc").is_file() for record in record_names() for kind in kinds)
+
+
+def write_synthetic(
+    folder: Path,
+    *,
+    years: tuple[int, int] = (FIRST_YEAR, LAST_YEAR),
+    model: FluxModel | None = None,
+    progress: Progress | None = None,
+) -> list[Path]:
+    """Make the data set in ``folder``; each file appears when it is whole.
+
+    Args:
+        folder: made if it is not there.
+        years: first and last calendar year.
+        model: computes the fluxes; None is the land surface model.
+        progress: as in ``five_crops_synthetic``.
+
+    Returns:
+        The files written.
+    """
+    report = progress or (lambda text, done, total: None)
+    _make(folder)
+    weather = {}
+    for i, code in enumerate(FIVE_CROPS):
+        report("synthetic weather", i, len(FIVE_CROPS))
+        weather[code] = generate_weather(site_climate(code), *years, seed=SEED)
+    truth = hidden_truth()
+    fluxes = _true_fluxes(weather, truth, model or lsm_fluxes, report)
+    written = []
+    for i, code in enumerate(FIVE_CROPS):
+        report("writing synthetic sites", i, len(FIVE_CROPS))
+        mine = {name: fluxes[name][:, i] for name in FLUX_NAMES}
+        written += _write_site(folder, code, years, weather[code], mine, truth[f"{code}-syn"])
+    return written
+
+
+def _true_fluxes(weather: dict[str, Weather], truth: dict, model: FluxModel, report: Progress) -> dict[str, np.ndarray]:
+    """The model's fluxes ``[time, sites]`` with the hidden parameters."""
+    import jax.numpy as jnp
+
+    from jlsm.forcing import stack_sites
+    from jlsm.parameters import default_parameters, replace_parameters
+
+    forcing, site = stack_sites([(synthetic_forcing(code, weather[code]), synthetic_site(code)) for code in FIVE_CROPS])
+    keys = next(iter(truth.values()))
+    values = {key: jnp.asarray([truth[f"{code}-syn"][key] for code in FIVE_CROPS], float) for key in keys}
+    params = replace_parameters(default_parameters(site), values)
+    fluxes = model(params, forcing, site, report)
+    for name in FLUX_NAMES:
+        bad = ~np.isfinite(fluxes[name])
+        if bad.any():
+            step, column = np.argwhere(bad)[0]
+            raise FloatingPointError(f"{FIVE_CROPS[column]}-syn: {name} is not finite at step {step}: please report it")
+    return fluxes
+
+
+def lsm_fluxes(params, forcing, site, report: Progress) -> dict[str, np.ndarray]:
+    """Fluxes of jlsm after ``SPINUP_YEARS`` passes over the first year; one compiled program serves all of it."""
+    import jax.numpy as jnp
+
+    from jlsm.model import stream
+    from jlsm.state import initial_state
+
+    columns = forcing.Tair.shape[1:]
+    state = initial_state(jnp.mean(forcing.Tair, axis=0), jnp.broadcast_to(params.soil.porosity, columns))
+    first = forcing.window(0, min(365 * 48, forcing.steps))
+    total = SPINUP_YEARS * first.steps + forcing.steps
+    report("synthetic fluxes: compile", 0, None)
+    done = 0
+
+    def run(record, state, text: str, keep: Callable[[object], object]):
+        nonlocal done
+        now = state
+        for steps, out, after in stream(params, record, site, state):
+            keep(out)
+            now = after
+            done += steps.stop - steps.start
+            report(text, done, total)
+        return now
+
+    for _ in range(SPINUP_YEARS):
+        state = run(first, state, "synthetic fluxes: spin up", lambda out: None)
+    pieces: list[dict[str, np.ndarray]] = []
+
+    def keep_fluxes(out) -> None:
+        pieces.append({name: np.asarray(getattr(out, name)) for name in FLUX_NAMES})
+
+    run(forcing, state, "synthetic fluxes", keep_fluxes)
+    return {name: np.concatenate([piece[name] for piece in pieces]) for name in FLUX_NAMES}
+
+
+def _write_site(folder: Path, code: str, years, weather: Weather, fluxes: dict, truth: dict) -> list[Path]:
+    """Met, Truth and Flux file of one site."""
+    from mdpl.run_directory import write_whole
+
+    rng = np.random.default_rng([SEED, 1, zlib.crc32(code.encode())])
+    values, flags = observe(fluxes, weather.Wind, weather.Precip, weather.SWdown, rng)
+    origin = {"generator": f"mdpl.data, {content_key()}"}
+    hidden = {f"truth_{key.replace('.', '_')}": value for key, value in truth.items()}
+    record = f"{code}-syn_{years[0]}-{years[1]}_synthetic"
+    writers = {
+        "Met": lambda part: write_met(part, code, weather, origin),
+        "Truth": lambda part: write_truth(part, code, weather.days, fluxes, origin | hidden),
+        "Flux": lambda part: write_flux(part, code, weather.days, values, flags, origin | hidden),
+    }
+    for kind, write in writers.items():
+        write_whole(folder / f"{record}_{kind}.nc", write)
+    return [folder / f"{record}_{kind}.nc" for kind in writers]
+
+
+def copy_synthetic(source: Path, folder: Path) -> list[Path]:
+    """The files of ``source`` copied to ``folder``, each appearing when it is whole."""
+    from mdpl.run_directory import write_whole
+
+    _make(folder)
+    copies = []
+    for file in sorted(source.glob("*.nc")):
+        write_whole(folder / file.name, lambda part, file=file: shutil.copyfile(file, part))
+        copies.append(folder / file.name)
+    return copies
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be made ({error.strerror}): choose another folder") from error
