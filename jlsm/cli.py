@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
+from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -125,9 +126,13 @@ def list_parameters(
             for row in [_TABLE_COLUMNS, *rows]:
                 typer.echo("\t".join(row))
             return
-        table = Table(title=f"jlsm {package_version()} parameters")
+        table = Table(
+            title=f"jlsm {package_version()} parameters", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False
+        )
         for column in ("name", "value", "unit", "bounds", "source"):
-            table.add_column(column, justify="right" if column == "value" else "left", overflow="fold")
+            side = "right" if column == "value" else "left"
+            # a name or a number is read in one piece; sources give way on a narrow terminal
+            table.add_column(column, justify=side, overflow="fold", no_wrap=column in ("name", "value"))
         for name, value, unit, lower, upper, _, source, _ in rows:
             table.add_row(name, value, unit, f"{lower} to {upper}", source)
         Console().print(table)
