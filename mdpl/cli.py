@@ -1,4 +1,4 @@
-"""The command line of mdpl: ``mdpl calibrate``, ``mdpl evaluate``.
+"""The command line of mdpl: ``mdpl calibrate``, ``evaluate``, ``report``, ``baselines``.
 
 Heavy imports stand inside the commands, so that ``--help`` answers at once.
 """
@@ -194,6 +194,17 @@ def evaluate(
     console.print(_table(names, cells, words=1))
     for note in notes:
         console.print(note, highlight=False, markup=False, soft_wrap=True)
+
+
+@app.command()
+@_one_line_errors
+def report(
+    run_dir: Annotated[Path, typer.Argument(metavar="RUN_DIR", help="Run directory of `mdpl calibrate`.")],
+) -> None:
+    """Write RUN_DIR/report.html: scores, Taylor diagrams, cycles, parameters; one file, no network."""
+    from mdpl.report import write_report
+
+    typer.echo(f"wrote {write_report(run_dir)}")
 
 
 def _console():

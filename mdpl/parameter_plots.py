@@ -16,7 +16,7 @@ PANELS_PER_FIGURE = 4
 
 
 def parameter_plot(rows: Sequence) -> Figure:
-    """Default (open) and learned (filled) value of every parameter and site, as a share of the allowed range.
+    """Default (open) and calibrated (filled) value of every parameter and site, as a share of the allowed range.
 
     Args:
         rows: with ``site``, ``name``, ``default``, ``calibrated``, ``lower``, ``upper`` (``ParameterRow``).
@@ -27,23 +27,28 @@ def parameter_plot(rows: Sequence) -> Figure:
     with matplotlib.rc_context(FONT):
         figure = Figure(figsize=(5.4, 1.3 + len(names) * max(0.27, 0.11 * len(sites) + 0.08)), layout="constrained")
         axes = figure.add_subplot()
+        size = 5 if len(sites) <= 3 else 4
         for row in rows:
             style = site_style(sites.index(row.site))
             y = names.index(row.name) + (sites.index(row.site) - (len(sites) - 1) / 2) * lane
             before, after = ((value - row.lower) / (row.upper - row.lower) for value in (row.default, row.calibrated))
             axes.plot([before, after], [y, y], color=style["color"], lw=1.1, zorder=2)
-            axes.plot(before, y, ls="", ms=5, mfc="white", mec=style["color"], marker=style["marker"], zorder=3)
-            axes.plot(after, y, ls="", ms=5, mew=0.5, mec="white", mfc=style["color"], marker=style["marker"], zorder=4)
+            axes.plot(before, y, ls="", ms=size, mfc="white", mec=style["color"], marker=style["marker"], zorder=3)
+            axes.plot(
+                after, y, ls="", ms=size, mew=0.5, mec="white", mfc=style["color"], marker=style["marker"], zorder=4
+            )
         for i in range(len(names)):
             if i % 2:
                 axes.axhspan(i - 0.5, i + 0.5, color="0.96", zorder=0)
         for bound in (0, 1):
             axes.axvline(bound, color="0.35", lw=1.0, zorder=1)
-        axes.set(xlim=(-0.02, 1.02), ylim=(len(names) - 0.5, -0.5), xlabel="Place between the bounds (0 lower, 1 upper)")
+        axes.set(
+            xlim=(-0.02, 1.02), ylim=(len(names) - 0.5, -0.5), xlabel="Place between the bounds (0 lower, 1 upper)"
+        )
         axes.set_yticks(range(len(names)), [name.split(".")[-1] for name in names], fontsize=8)
         axes.tick_params(axis="y", length=0)
         axes.spines[["top", "right", "left"]].set_visible(False)
-        axes.set_title("Default (open) and learned (filled)")
+        axes.set_title("Default (open) and calibrated (filled)")
         handles = [Line2D([], [], ls="", ms=7, label=site, **site_style(i)) for i, site in enumerate(sites)]
         figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False)
     return figure

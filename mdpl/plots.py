@@ -58,7 +58,11 @@ def taylor_pairs(metrics: list[tuple[str, str, ScoreRow]], flux: str, period: st
     for site, stage, row in metrics:
         if (row.flux, row.period, row.target) == (flux, period, target) and row.scores.n > 0:
             found.setdefault(site, {})[stage] = row.scores
-    return [TaylorPair(site, s["default"], s["calibrated"]) for site, s in found.items() if len(s) == 2]
+    return [
+        TaylorPair(site, s["default"], s["calibrated"])
+        for site, s in found.items()
+        if {"default", "calibrated"} <= set(s)
+    ]
 
 
 def loss_curve(rows: list[EpochRow]) -> Figure:

@@ -65,7 +65,7 @@ def render(run: Run) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"percent": percent, "fixed": fixed, "figure": significant, "short": _short}
+    environment.filters |= {"percent": percent, "fixed": fixed, "figure": significant, "short": _short, "tone": tone}
     return environment.get_template("report.html.j2").render(
         sites=run.sites,
         synthetic=[site for site in run.sites if site.endswith(SYNTHETIC)],
@@ -80,7 +80,7 @@ def render(run: Run) -> str:
         target_words=TARGET_WORDS,
         taylor=taylor_pictures(run),
         cycles=_cycles(run, observed),
-        missing=missing,
+        missing=_missing(missing),
         parameters=run.parameters,
         parameter_pictures=parameter_pictures(run),
         loss=loss_picture(run),
@@ -103,8 +103,8 @@ def verdict(run: Run) -> list[str]:
 
 def reproduce_command(run: Run) -> str:
     """The command line that repeats the run into a new directory."""
-    config = shlex.quote(str(run.directory / "config.toml"))
-    return f"mdpl calibrate {config} -o {shlex.quote(str(run.directory) + '-again')}"
+    directory = run.directory.resolve()
+    return f"mdpl calibrate {shlex.quote(str(directory / 'config.toml'))} -o {shlex.quote(f'{directory}-again')}"
 
 
 def notes(run: Run, observed: dict[str, Observed]) -> list[str]:
@@ -119,8 +119,8 @@ def notes(run: Run, observed: dict[str, Observed]) -> list[str]:
     found += [f"{site}: {one.split.words}." for site, one in observed.items()]
     found += [f"{site}: {note}." for site, one in observed.items() for note in one.observations.notes]
     found.append(
-        f"Fitted: {', '.join(config.fluxes)} against the {TARGET_WORDS.get(config.target, config.target)}, on the train "
-        "period only. All scores of 'default' and 'calibrated' are from the land surface model run over the whole "
+        f"Fitted: {', '.join(config.fluxes)} against the {TARGET_WORDS.get(config.target, config.target)}, on the "
+        "train period only. All scores of 'default' and 'calibrated' are from the land surface model run over the whole "
         "record with those parameters, whichever path found them."
     )
     found.append(_closure_note(observed))
@@ -135,10 +135,11 @@ def _closure_note(observed: dict[str, Observed]) -> str:
     ratios = {site: closure(one.observations) for site, one in observed.items()}
     known = ", ".join(f"{site} {r[0]:.2f} ({r[1]} steps)" for site, r in ratios.items() if r)
     return (
-        "Towers do not close the energy balance: (Qle + Qh) / (Rnet - Qg) of the sums over steps with all four measured "
+        "Towers do not close the energy balance: (Qle + Qh) / (Rnet - Qg) of the sums over steps with all four "
+        "measured "
         + (f"is {known}. " if known else "is not known here (a flux is missing). ")
-        + "The model conserves energy, so it cannot match both uncorrected fluxes and net radiation; read R, NME and the "
-        "scores against the corrected fluxes beside the uncorrected RMSE."
+        + "The model conserves energy, so it cannot match both uncorrected fluxes and net radiation; read R, NME and "
+        "the scores against the corrected fluxes beside the uncorrected RMSE."
     )
 
 
@@ -160,8 +161,8 @@ def _result_notes(run: Run) -> list[str]:
     ]
     if on_bound:
         found.append(
-            "On their bounds: " + ", ".join(on_bound) + ". A value on a bound stands for something the model or the data "
-            "lack, not for the plant."
+            f"On a bound, or within 1 % of the range of it: {', '.join(on_bound)}. A value on a bound stands for "
+            "something the model or the data lack, not for the plant."
         )
     kept = [site for site in run.sites if all(r.calibrated == r.default for r in run.parameters if r.site == site)]
     if kept:
@@ -210,11 +211,24 @@ def _cycles(run: Run, observed: dict[str, Observed]) -> list[tuple[str, Picture]
     return pictures
 
 
+def _missing(why: dict[str, str]) -> list[tuple[str, str]]:
+    """Sites without observations, those with the same reason together."""
+    return [(", ".join(site for site in why if why[site] == reason), reason) for reason in dict.fromkeys(why.values())]
+
+
+def tone(change: float, better: int) -> str:
+    """Class of a table cell: ``better`` is the sign of an improvement; a change that prints as zero has no tone."""
+    if not abs(change) >= 0.0005:
+        return ""
+    return "better" if change * better > 0 else "worse"
+
+
 def percent(value: float) -> str:
     """A relative change with its sign, e.g. ``−12.3 %``."""
     if not math.isfinite(value):
         return "undefined"
-    return f"{100 * value:+.1f} %".replace("-", "−")
+    text = f"{100 * value:+.1f} %"
+    return "0.0 %" if text[1:] == "0.0 %" else text.replace("-", "−")
 
 
 def fixed(value: float, digits: int) -> str:

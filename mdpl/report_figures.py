@@ -69,10 +69,10 @@ def loss_picture(run: Run) -> Picture:
 
 
 def parameter_pictures(run: Run) -> list[Picture]:
-    """Default and learned values between their bounds, then seasonal courses where there are any."""
-    pictures = [picture(parameter_plot(run.parameters), "Default and learned parameters between their bounds")]
+    """Default and calibrated values between their bounds, then seasonal courses where there are any."""
+    pictures = [picture(parameter_plot(run.parameters), "Default and calibrated parameters between their bounds")]
     for figure in seasonal_plots(run.seasonal, run.parameters):
-        pictures.append(picture(figure, "Seasonal course of learned parameters"))
+        pictures.append(picture(figure, "Seasonal course of calibrated parameters"))
     return pictures
 
 
@@ -87,11 +87,13 @@ def observed_sites(run: Run) -> tuple[dict[str, Observed], dict[str, str]]:
         loaded = {stage: load_model_fluxes(run.model_file(site, stage)) for stage in MODEL_STAGES}
         runs[site] = ({stage: fluxes for stage, (fluxes, _) in loaded.items()}, loaded["default"][1])
     found, missing = {}, {}
+    if not run.config.data:
+        return {}, dict.fromkeys(run.sites, "config.toml names no data folder")
     try:
         files = find_site_files(run.config.data, run.config.sites)
     except InputError as error:
         # the run directory travels further than its data; scores and model files are in it all the same
-        return {}, {site: str(error) for site in run.sites}
+        return {}, dict.fromkeys(run.sites, str(error))
     labelled = dict(zip(site_labels(files), files, strict=True))
     for site in run.sites:
         if site not in labelled:

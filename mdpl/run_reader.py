@@ -73,7 +73,9 @@ def read_run(directory: str | Path) -> Run:
     if not directory.is_dir():
         raise InputError(f"{directory}: no such directory: give the RUN_DIR of `mdpl calibrate`")
     if not (directory / "config.toml").is_file():
-        raise InputError(f"{directory / 'config.toml'}: no such file: {directory} is no run directory of mdpl calibrate")
+        raise InputError(
+            f"{directory / 'config.toml'}: no such file: {directory} is no run directory of mdpl calibrate"
+        )
     config = load_config(directory / "config.toml")
     seasonal = directory / "parameters_seasonal.csv"
     return Run(
@@ -157,5 +159,3 @@ def _number(path: Path, line: int, record: dict[str, str], name: str) -> float:
         return float(record[name])
     except ValueError as error:
         raise InputError(f"{path}: line {line}: {name} = {record[name]!r}: not a number: restore the file") from error
-
-
