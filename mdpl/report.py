@@ -120,8 +120,8 @@ def notes(run: Run, observed: dict[str, Observed]) -> list[str]:
     found += [f"{site}: {note}." for site, one in observed.items() for note in one.observations.notes]
     found.append(
         f"Fitted: {', '.join(config.fluxes)} against the {TARGET_WORDS.get(config.target, config.target)}, on the "
-        "train period only. All scores of 'default' and 'calibrated' are from the land surface model run over the whole "
-        "record with those parameters, whichever path found them."
+        "train period only. All scores of 'default' and 'calibrated' are from the land surface model run over the "
+        "whole record with those parameters, whichever path found them."
     )
     found.append(_closure_note(observed))
     found += _result_notes(run)

@@ -228,4 +228,4 @@ def test_observations_where_config_says_are_drawn(run, tmp_path):
     assert "no record of XX-Two" in page.text and "no record of XX-Toy" not in page.text
     assert re.search(r"four measured is XX-Toy \d\.\d\d \(365 steps\)", page.text)
     assert "XX-Toy: record of 1 whole year(s)" in page.text and "Qle: no Qle_qc" in page.text
-    assert sum("svg" in address for address in page.addresses) == 2 + 1 + 1 + 1
+    assert sum(address.startswith("data:image/svg") for address in page.addresses) == 2 + 1 + 1 + 1
