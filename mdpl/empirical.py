@@ -17,12 +17,13 @@ from jlsm.constants import VAPOUR_TO_AIR_MASS
 from jlsm.errors import InputError
 from jlsm.forcing import Forcing
 from jlsm.processes.humidity import saturation_over_water
+from mdpl.config import Config
 from mdpl.evaluate import ScoreRow
 from mdpl.intervals import DAY, align, means_at, model_time
 from mdpl.metrics import scores
 from mdpl.observations import CORRECTED
 from mdpl.sites import Tower
-from mdpl.split import Split
+from mdpl.split import Split, split_by_time
 
 MODELS = ("1lin", "3km27", "lstm")
 RANDOM = ("3km27", "lstm")
@@ -47,7 +48,8 @@ def weather(tower: Tower, memory: bool = False) -> Float[np.ndarray, "obs_time p
 
     Args:
         tower: site with forcing and observations.
-        memory: add LWdown, Wind, Precip and LAI, and means over the last ``MEMORY_DAYS`` of SWdown, Tair, RH and Precip.
+        memory: add LWdown, Wind, Precip and LAI, and means over the last ``MEMORY_DAYS`` of SWdown, Tair, RH and
+            Precip.
     """
     forcing = tower.forcing
     series = [np.asarray(forcing.SWdown, np.float64), np.asarray(forcing.Tair, np.float64), relative_humidity(forcing)]
@@ -160,3 +162,58 @@ def empirical_rows(
             found = scores(predicted, series.values, mask & series.measured & alignment.covered)
             rows.append((tower.label, stage_name(model, seed), ScoreRow(flux, named, period, observations.step, found)))
     return rows
+
+
+def fit_sites(
+    towers: list[Tower],
+    config: Config,
+    models: tuple[str, ...] = MODELS,
+    seeds: int = 1,
+    say: Callable[[str], None] = lambda text: None,
+) -> list[tuple[str, str, ScoreRow]]:
+    """Scores of all models at all sites with the split and target of ``config``, in the form of metrics.csv.
+
+    A flux of ``config.fluxes`` without such observations at a site is left out and ``say`` is told.
+
+    Raises:
+        InputError: from ``fit_empirical`` and ``split_by_time``; no model named.
+    """
+    unknown = [model for model in models if model not in MODELS]
+    if unknown or not models:
+        raise InputError(f"empirical model {', '.join(unknown) or 'none'}: use some of {', '.join(MODELS)}")
+    rows = []
+    for tower in towers:
+        split = split_by_time(
+            tower.observations.time,
+            model_time(tower.forcing),
+            warmup_years=config.warmup_years,
+            test_years=None if config.test_years < 0 else config.test_years,
+            where=tower.observations.file,
+        )
+        say(f"{tower.label}: {split.words}")
+        fluxes = tuple(flux for flux in config.fluxes if tower.observations.target(flux, config.target) is not None)
+        for flux in config.fluxes:
+            if flux not in fluxes:
+                say(f"{tower.label}: {flux}: no measured {config.target} values, left out")
+        for model in models:
+            for seed in range(seeds if model in RANDOM else 1):
+                rows += empirical_rows(tower, split, model, fluxes, seed, config.target)
+    return rows
+
+
+def summary(rows: list[tuple[str, str, ScoreRow]], period: str = "test") -> list[tuple[str, ...]]:
+    """Cells of a table, one line per site, flux and model: median over seeds, and range where there are several."""
+    found: dict[tuple[str, str, str], list[ScoreRow]] = {}
+    for site, stage, row in rows:
+        if row.period == period:
+            found.setdefault((site, row.flux, stage.split("_seed")[0]), []).append(row)
+    names = (("rmse", 2), ("bias", 1), ("r", 3), ("nme", 3))
+    return [
+        (*key, *(_median([getattr(row.scores, n) for row in own], d) for n, d in names), str(own[0].scores.n))
+        for key, own in found.items()
+    ]
+
+
+def _median(values: list[float], digits: int) -> str:
+    middle = f"{np.median(values):.{digits}f}"
+    return middle if len(values) == 1 else f"{middle} ({min(values):.{digits}f} to {max(values):.{digits}f})"
