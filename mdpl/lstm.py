@@ -1,7 +1,8 @@
 """A small LSTM that maps weather to one flux (Flax NNX): windows in, the flux at every step of the window out.
 
 The first steps of a window only warm the memory up. The network is trained on random windows of the train period;
-every fifth block of 20 days of it is kept aside, and the weights that fit those blocks best are kept. Prediction runs
+every fifth block of 90 days (longer than what the trailing means among the predictors remember) is set aside, and the
+weights that fit those blocks best are kept. Where no such block holds train steps, all of them judge. Prediction runs
 over overlapping windows of the same length, so that the network sees what it was trained on.
 """
 
@@ -25,7 +26,7 @@ STEPS = 600
 CHECK_EVERY = 25
 LEARNING_RATE = 3e-3
 WEIGHT_DECAY = 1e-3
-BLOCK_DAYS, KEPT_BLOCK = 20, 5
+BLOCK_DAYS, KEPT_BLOCK = 90, 5
 
 
 class WindowLength(NamedTuple):
@@ -114,7 +115,7 @@ def fit_lstm(
     block = np.arange(train.size) * interval // (BLOCK_DAYS * DAY)
     kept = train & (block % KEPT_BLOCK == KEPT_BLOCK - 1)
     if not kept.any() or not (train & ~kept).any():
-        kept = train  # a train period shorter than a few blocks: nothing to set aside
+        kept = train  # nothing to set aside
     fitted = np.concatenate([np.zeros(warm, bool), train & ~kept if kept is not train else train])
 
     optimiser, step, predict = _functions(inputs.shape[1])
