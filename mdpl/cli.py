@@ -1,4 +1,4 @@
-"""The command line of mdpl: ``mdpl calibrate``, ``mdpl evaluate``.
+"""The command line of mdpl: ``mdpl calibrate``, ``evaluate``, ``report``, ``baselines``.
 
 Heavy imports stand inside the commands, so that ``--help`` answers at once.
 """
@@ -196,6 +196,49 @@ def evaluate(
     console.print(_table(names, cells, words=1))
     for note in notes:
         console.print(note, highlight=False, markup=False, soft_wrap=True)
+
+
+@app.command()
+@_one_line_errors
+def report(
+    run_dir: Annotated[Path, typer.Argument(metavar="RUN_DIR", help="Run directory of `mdpl calibrate`.")],
+) -> None:
+    """Write RUN_DIR/report.html: scores, Taylor diagrams, cycles, parameters; one file, no network."""
+    from mdpl.report import write_report
+
+    typer.echo(f"wrote {write_report(run_dir)}")
+
+
+@app.command()
+@_one_line_errors
+def baselines(
+    data: Annotated[Path, typer.Option(help="Folder with <SITE>_*_Met.nc and _Flux.nc files.")],
+    sites: Annotated[str | None, typer.Option(help="Site codes, or starts of file names, with commas between.")] = None,
+    models: Annotated[str, typer.Option(help="Empirical models, with commas between.")] = "1lin,3km27,lstm",
+    seeds: Annotated[int, typer.Option(min=1, help="How many seeds of the models that have one.")] = 1,
+    target: Annotated[str, typer.Option(help="Observations to fit: raw or corrected.")] = "raw",
+    test_years: Annotated[int, typer.Option(help="Whole years held back; -1: 30 % of the record.")] = -1,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="CSV file in the form of metrics.csv.")] = None,
+) -> None:
+    """Empirical models (1lin, 3km27, lstm) fitted on the train period, scored with mdpl's split and masks."""
+    from mdpl.config import Config
+    from mdpl.empirical import fit_sites, summary
+    from mdpl.run_directory import write_scores
+    from mdpl.sites import find_site_files, load_towers
+
+    config = Config(target=target, test_years=test_years).check()
+    prepare_jax()
+    wanted = tuple(name.strip() for name in (sites or "").split(",") if name.strip())
+    towers = load_towers(find_site_files(data, wanted))
+    chosen = tuple(name.strip() for name in models.split(",") if name.strip())
+    rows = fit_sites(towers, config, chosen, seeds, lambda text: typer.echo(text, err=True))
+    if output is not None:
+        write_scores(output, rows)
+    console = _console()
+    console.print(f"test period, {target} observations, median over seeds (range)", highlight=False)
+    console.print(_table(("site", "flux", "model", "RMSE W m-2", "bias", "R", "NME", "n"), summary(rows), words=3))
+    if output is not None:
+        console.print(f"wrote {output}", highlight=False, soft_wrap=True)
 
 
 def _console():

@@ -91,9 +91,14 @@ def write_parameters(directory: Path, rows: list[tuple]) -> None:
 
 def write_metrics(directory: Path, rows: list[tuple[str, str, ScoreRow]]) -> None:
     """``metrics.csv`` from (site, stage, scores)."""
+    write_scores(directory / "metrics.csv", rows)
+
+
+def write_scores(path: Path, rows: list[tuple[str, str, ScoreRow]]) -> None:
+    """A table of scores in the form of metrics.csv."""
     columns = ("site", "flux", "stage", "period", *METRIC_COLUMNS, "target", "step", "crmse")
     write_table(
-        directory / "metrics.csv",
+        path,
         columns,
         (
             (site, row.flux, stage, row.period, *(getattr(row.scores, name) for name in METRIC_COLUMNS))

@@ -83,6 +83,12 @@ def _pair(directory: Path, record: str, must_have_flux: bool = False) -> SiteFil
     return pair
 
 
+def site_labels(files: list[SiteFiles]) -> tuple[str, ...]:
+    """What each site is called: its code, or its record where a code occurs twice."""
+    codes = [pair.code for pair in files]
+    return tuple(pair.code if codes.count(pair.code) == 1 else pair.record for pair in files)
+
+
 def load_towers(files: list[SiteFiles], lai: str = "LAI") -> list[Tower]:
     """Read forcing (with the named leaf area index), site and observations of every pair, in order.
 
@@ -91,10 +97,8 @@ def load_towers(files: list[SiteFiles], lai: str = "LAI") -> list[Tower]:
     """
     from jlsm.io import load_forcing
 
-    codes = [pair.code for pair in files]
     towers = []
-    for pair in files:
+    for label, pair in zip(site_labels(files), files, strict=True):
         forcing, site = load_forcing(pair.met, lai=lai)
-        label = pair.code if codes.count(pair.code) == 1 else pair.record
         towers.append(Tower(label, forcing, site, load_observations(pair.flux)))
     return towers

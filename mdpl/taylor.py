@@ -42,7 +42,8 @@ def taylor_diagram(pairs: list[TaylorPair], flux: str, caption: str = "") -> Fig
     half = any(angle > np.pi / 2 for angle, _ in points)
 
     with matplotlib.rc_context(FONT):
-        figure = Figure(figsize=(9.4 if half else 7.0, 5.6))
+        # narrow enough to be read on a phone: the legend stands below
+        figure = Figure(figsize=(7.4 if half else 5.2, 5.0 if half else 5.6))
         axes = figure.add_subplot(projection="polar")
         axes.set_thetamin(0)
         axes.set_thetamax(180 if half else 90)
@@ -50,7 +51,7 @@ def taylor_diagram(pairs: list[TaylorPair], flux: str, caption: str = "") -> Fig
         _grid(axes, widest, half, points)
         for index, pair in enumerate(drawable):
             _pair(axes, pair, index)
-        _legend(axes, drawable)
+        _legend(axes, drawable, half)
         title = f"{FLUX_NAMES.get(flux, flux)} ({flux})"
         lines = [caption] if caption else []
         lines += [f"not drawn (no correlation): {', '.join(left_out)}"] if left_out else []
@@ -141,7 +142,7 @@ def _pair(axes, pair: TaylorPair, index: int) -> None:
     axes.plot(*after, ms=9, mfc=style["color"], mec="white", mew=0.7, ls="", marker=style["marker"], zorder=5)
 
 
-def _legend(axes, pairs: list[TaylorPair]) -> None:
+def _legend(axes, pairs: list[TaylorPair], half: bool) -> None:
     handles = [Line2D([], [], ls="", ms=8, label=pair.site, **site_style(i)) for i, pair in enumerate(pairs)]
     handles += [
         Line2D([], [], ls="", marker="o", ms=8, mfc="white", mec="0.3", mew=1.5, label="default"),
@@ -149,4 +150,5 @@ def _legend(axes, pairs: list[TaylorPair]) -> None:
         Line2D([], [], ls="", marker="*", ms=12, color="black", label="observed"),
         Line2D([], [], ls=":", color="#5B8C5A", label="centred RMSE / σ observed"),
     ]
-    axes.legend(handles=handles, loc="center left", bbox_to_anchor=(1.12, 0.5), frameon=False)
+    below = (0.5, 0.02) if half else (0.5, -0.12)
+    axes.legend(handles=handles, loc="upper center", bbox_to_anchor=below, frameon=False, ncols=3, columnspacing=1.2)

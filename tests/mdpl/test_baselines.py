@@ -1,0 +1,114 @@
+"""Gradient-free calibration with the fake model, whose truth is known."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jlsm.errors import InputError
+from mdpl.baselines import METHODS, RecordLoss, gradient_free
+from mdpl.config import Config
+from mdpl.search_space import search_space
+from mdpl.training import Trainer
+from mdpl.windows import group_towers
+from tests.mdpl.fakes import FAKE_PATH, fake_simulate, make_tower
+
+TRUTH = {"vegetation.vcmax25": 60.0, "vegetation.leaf_reflectance_nir": 0.4}
+CONFIG = Config(parameters=tuple(TRUTH), window_days=120, epochs=0)
+
+
+def problem(*codes: str, config: Config = CONFIG, keys=tuple(TRUTH)):
+    towers = [make_tower({**TRUTH, "vegetation.vcmax25": 60.0 + 60.0 * i}, days=365, code=code, seed=i)
+              for i, code in enumerate(codes)]  # fmt: skip
+    (group,) = group_towers(towers, config)
+    default = FAKE_PATH.default_parameters(group.site)
+    return FAKE_PATH, group, search_space(keys, default, len(towers)), default, config
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_finds_the_truth_at_every_site(method):
+    seen = []
+    arguments = problem("XX-Toy", "XX-Two")
+    found = gradient_free(*arguments, method, budget=400, progress=lambda runs, losses: seen.append((runs, losses)))
+    space = arguments[2]
+    for s, vcmax in enumerate((60.0, 120.0)):
+        error = np.abs(found.values[s] - [vcmax, 0.4]) / (space.upper - space.lower)
+        assert (error < 0.03).all(), (s, found.values)
+    for s, site in enumerate(("XX-Toy", "XX-Two")):
+        losses = [row.loss for row in found.history if row.site == site]
+        assert losses == sorted(losses, reverse=True) and losses[-1] == found.losses[s] < 0.01 * losses[0]
+    assert [runs for runs, _ in seen] == sorted({row.model_run_equivalents for row in found.history})
+    assert seen[-1][0] <= 400 and found.traces == 1
+    assert not [thread for thread in threading.enumerate() if thread.name == "differential evolution"]
+
+
+def test_the_loss_is_that_of_training():
+    """The default's loss is epoch 0 of the trainer; another candidate's is the trainer's after a pass over year one."""
+    path, group, space, default, config = problem("XX-Toy", "XX-Two")
+    objective = RecordLoss(path, group, space, default, config, members=3)
+    trainer = Trainer(path, group, space, default, config)
+    start = trainer.runner.spin_up(default)
+    _, by_training = trainer._refresh(default, start, 0, space.default)
+    mine = objective(np.broadcast_to(space.default, (3, *space.default.shape)), exact_start=True)
+    np.testing.assert_allclose(mine, np.tile(by_training, (3, 1)), rtol=1e-6)
+
+    other = np.array([[80.0, 0.3], [40.0, 0.5]])
+    params = space.insert(default, jnp.asarray(other, jnp.float32))
+    _, moved = trainer.runner.window(params, 0, start)
+    _, by_training = trainer._refresh(params, moved, 1, other)
+    mine = objective(np.stack([space.default, other, space.default]))
+    np.testing.assert_allclose(mine[1], by_training, rtol=1e-5)
+    assert (mine[0] != mine[1]).all() and (mine[0] == mine[2]).all()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_seed_repeats_and_another_differs(method):
+    arguments = problem("XX-Toy")
+    first, again, other = (gradient_free(*arguments, method, budget=30, seed=seed) for seed in (0, 0, 1))
+    np.testing.assert_array_equal(first.values, again.values)
+    assert first.history == again.history
+    assert (first.values != other.values).any()
+
+
+def test_budget_is_kept():
+    arguments = problem("XX-Toy")
+    small, large = (gradient_free(*arguments, "cma", budget=budget) for budget in (7, 26))
+    assert [row.model_run_equivalents for row in small.history] == [1, 7]
+    assert [row.model_run_equivalents for row in large.history] == [1, 7, 13, 19, 25]
+
+
+def test_one_parameter_is_enough():
+    arguments = problem("XX-Toy", keys=("vegetation.vcmax25",))
+    found = gradient_free(*arguments, "cma", budget=60)
+    assert found.losses[0] < found.history[0].loss
+
+
+def test_the_default_stays_where_nothing_beats_it():
+    (group,) = group_towers([make_tower({}, days=365)], CONFIG)
+    default = FAKE_PATH.default_parameters(group.site)
+    space = search_space(tuple(TRUTH), default, 1)
+    found = gradient_free(FAKE_PATH, group, space, default, CONFIG, "cma", budget=20)
+    np.testing.assert_array_equal(found.values, space.default)
+
+
+def test_a_run_that_is_not_finite_loses():
+    def fragile(params, forcing, site, state, fields=None):
+        outputs, state = fake_simulate(params, forcing, site, state)
+        broken = jnp.where(params.vegetation.vcmax25 > 105.0, jnp.nan, 0.0)
+        return dataclasses.replace(outputs, Qle=outputs.Qle + broken), state
+
+    _, *rest = problem("XX-Toy")
+    found = gradient_free(FAKE_PATH._replace(simulate=fragile), *rest, "cma", budget=40)
+    assert np.isfinite(found.losses).all() and found.values[0, 0] <= 105.0
+
+
+def test_mistakes():
+    arguments = problem("XX-Toy")
+    with pytest.raises(InputError, match="'sce': use one of cma, de"):
+        gradient_free(*arguments, "sce")
+    with pytest.raises(InputError, match="cma needs 7 model runs or more"):
+        gradient_free(*arguments, "cma", budget=5)
