@@ -1,10 +1,10 @@
 """The multi-task surrogate: a network that answers like the land surface model, much faster.
 
-A slow cell (GRU) steps once a day and carries what the soil would: it hears the finished day's summary, the parameters and
-the site. A pointwise decoder gives every half hour's fluxes from the weather now, its recent past, and the slow
-state *at the last midnight*: no input lies in the future. Parameters and slow state act on the decoder as gains and
+A slow cell (GRU) steps once a day and carries what the soil would: it hears the finished day's summary, the parameters
+and the site. A pointwise decoder gives every half hour's fluxes from the weather now, its recent past, and the slow
+state at the start of the day: no input lies in the future. Parameters and slow state act on the decoder as gains and
 offsets of its layers, worked out once a day, so that a half hour costs two small layers and the heads.
-A run starts at midnight's end of the previous run: windows are whole days (24 h from their first step).
+A day is 24 h from the first step of a run ("midnight" below, wherever the clock stands), and a run is whole days.
 """
 
 from __future__ import annotations
@@ -174,7 +174,9 @@ class Surrogate:
             now, midnight, start, embedded = part
             return self.network.decode(inputs.features(now, midnight), start, embedded)
 
-        together = max(d for d in range(1, days + 1) if days % d == 0 and (d == 1 or d * per_day * columns <= ROWS_AT_ONCE))
+        together = max(
+            d for d in range(1, days + 1) if days % d == 0 and (d == 1 or d * per_day * columns <= ROWS_AT_ONCE)
+        )
         rows = jax.tree.map(
             lambda leaf: leaf.reshape(days // together, together, *leaf.shape[1:]), (now, midnights, starts, embedded)
         )
@@ -222,7 +224,9 @@ def _steps_per_day(forcing: Forcing) -> tuple[int, ...]:
     if not isinstance(forcing.dt, jax.core.Tracer):
         lengths = set(np.ravel(np.asarray(forcing.dt)).tolist())
         if len(lengths) != 1 or not lengths <= {1800.0, 3600.0}:
-            raise InputError(f"surrogate: time step {sorted(lengths)} s: it runs at 1800 s or at 3600 s, one for all sites")
+            raise InputError(
+                f"surrogate: time step {sorted(lengths)} s: it runs at 1800 s or at 3600 s, one for all sites"
+            )
         fitting = tuple(n for n in fitting if DAY / n in lengths)
     if not fitting:
         raise InputError(f"surrogate: {forcing.steps} steps are not whole days: give a window of whole days")

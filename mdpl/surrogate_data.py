@@ -108,7 +108,7 @@ def make_runs(
     path: ModelPath,
     towers: list[Tower],
     keys: tuple[str, ...],
-    settings: DataSettings = DataSettings(),  # noqa: B008 frozen
+    settings: DataSettings = DataSettings(),
     cache: Path | None = None,
     progress: Callable[[str, float], None] = lambda what, share: None,
 ) -> Runs:
@@ -177,7 +177,6 @@ def _run(path, towers, defaults, sites, keys, drawn, site, first, settings, step
         place = at_columns(sites.numeric(), site[wanted])
         burn_in = record_pieces(towers, site[wanted], first[wanted] * steps_per_day - length, length)
         state = initial_state(jnp.mean(burn_in.Tair, axis=0), params.soil.porosity)
-        state = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), state)
         for index in range(settings.burn_in_passes + 1):
             if index == settings.burn_in_passes:
                 burn_in = record_pieces(towers, site[wanted], first[wanted] * steps_per_day, length)

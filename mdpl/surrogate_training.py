@@ -95,7 +95,7 @@ class _Records:
 def fit(
     towers: list[Tower],
     runs: Runs,
-    settings: TrainingSettings = TrainingSettings(),  # noqa: B008 frozen
+    settings: TrainingSettings = TrainingSettings(),
     fluxes: tuple[str, ...] = FLUXES,
     leave_out: int | None = None,
     progress: Callable[[str, float], None] = lambda what, share: None,
@@ -132,7 +132,9 @@ def fit(
     network = Network(runs.keys, fluxes, settings.sizes, settings.seed)
     graph, weights = nnx.split(network)
     unknowns = {"network": weights, "log_variance": jnp.zeros(len(which))}
-    schedule = optax.warmup_cosine_decay_schedule(0.0, settings.learning_rate, min(50, settings.steps // 4), settings.steps, 1e-5)
+    schedule = optax.warmup_cosine_decay_schedule(
+        0.0, settings.learning_rate, min(50, settings.steps // 4), settings.steps, 1e-5
+    )
     optimiser = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(schedule))
 
     def errors(weights, batch):
@@ -206,7 +208,7 @@ def train_or_load_surrogate(
     cache: Path,
     teacher: ModelPath | None = None,
     data: DataSettings = DataSettings(),  # noqa: B008 frozen
-    settings: TrainingSettings = TrainingSettings(),  # noqa: B008 frozen
+    settings: TrainingSettings = TrainingSettings(),
     unseen_site: bool = False,
     progress: Callable[[str, float], None] = lambda what, share: None,
 ) -> Surrogate:
@@ -251,7 +253,7 @@ def train_or_load_surrogate(
 def ablation(
     towers: list[Tower],
     runs: Runs,
-    settings: TrainingSettings = TrainingSettings(),  # noqa: B008 frozen
+    settings: TrainingSettings = TrainingSettings(),
     progress: Callable[[str, float], None] = lambda what, share: None,
 ) -> list[dict]:
     """One network per flux of the same trunk beside the multi-task one: rows of ``skill`` with ``network`` named."""
