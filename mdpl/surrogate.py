@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 from zipfile import BadZipFile
@@ -108,7 +109,7 @@ class Network(nnx.Module):
         return (heads * self.heads_out[...]).sum(axis=-1) + self.heads_offset[...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # compared by identity: compiled code belongs to one surrogate
 class Surrogate:
     """A network with what turns its answers into fluxes."""
 
@@ -145,7 +146,7 @@ class Surrogate:
         Raises:
             InputError: not whole days, or another time step.
         """
-        options = _steps_per_day(forcing)
+        options, site = _steps_per_day(forcing), site.numeric()
         if len(options) == 1:
             return self._simulate(params, forcing, site, state, fields, options[0])
         # under jit the step is a number like any other: both clocks are compiled, one runs
@@ -155,6 +156,7 @@ class Surrogate:
             lambda: self._simulate(params, forcing, site, state, fields, 24),
         )
 
+    @partial(jax.jit, static_argnames=("self", "fields", "per_day"))
     def _simulate(self, params, forcing, site, state, fields, per_day):
         shape = forcing.Tair.shape[1:]
         columns, days = int(np.prod(shape)), forcing.steps // per_day
