@@ -75,8 +75,10 @@ class Network(nnx.Module):
         self.trunk_out = nnx.Linear(first, second, rngs=rngs)
         # the heads of all fluxes side by side: one multiplication instead of several thin ones
         self.heads_in = nnx.Linear(second, self.fluxes * sizes.head, rngs=rngs)
-        self.heads_out = nnx.Param(jax.random.normal(rngs.params(), (self.fluxes, sizes.head)) / sizes.head**0.5)
-        self.heads_offset = nnx.Param(jnp.zeros(self.fluxes))
+        self.heads_out = nnx.Param(
+            jax.random.normal(rngs.params(), (self.fluxes, sizes.head), jnp.float32) / sizes.head**0.5
+        )
+        self.heads_offset = nnx.Param(jnp.zeros(self.fluxes, jnp.float32))
         self.widths = (first, first, second, second)
 
     def embed(self, shares: Array, attributes: Array) -> Array:
@@ -181,6 +183,9 @@ class Surrogate:
             inputs.parameter_shares(params, self.keys, shape, per_day),
             inputs.attributes(params, site, columns),
         )
+        # weather may come in single precision while parameters are in double: the wider one carries on
+        dtype = jnp.result_type(now, hidden, past, embedded)
+        now, hidden, past = (part.astype(dtype) for part in (now, hidden, past))
         valid = None if forcing.valid is None else forcing.valid.reshape(days, per_day, columns).all(axis=1)
         starts, end = self.network.remember(hidden, inputs.day_summary(now), embedded, valid)
         midnights, past = inputs.past_at_midnight(now, past)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jlsm.forcing import stack_sites
@@ -26,7 +27,7 @@ def skill(
     length = runs.fluxes.shape[0]
     place = stack_sites([(t.forcing.window(0, 1), t.site) for t in towers])[1]
     params = at_columns(default_parameters(place), sites)
-    params = replace_parameters(params, {k: runs.values[chosen, i] for i, k in enumerate(runs.keys)})
+    params = replace_parameters(params, {k: jnp.asarray(runs.values[chosen, i]) for i, k in enumerate(runs.keys)})
     site = at_columns(place.numeric(), sites)
     first = runs.first_day[chosen] * per_day
     simulate = jax.jit(surrogate.simulate)

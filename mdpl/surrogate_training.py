@@ -14,7 +14,7 @@ import optax
 from flax import nnx
 
 from jlsm.errors import InputError
-from jlsm.parameters import default_parameters
+from jlsm.parameters import PARAMETERS, default_parameters
 from mdpl import surrogate_inputs as inputs
 from mdpl.intervals import DAY
 from mdpl.paths import Path as ModelPath
@@ -79,17 +79,11 @@ class _Records:
     def batch(self, runs: Runs, shares, chosen: np.ndarray, days: np.ndarray, targets: np.ndarray):
         """Inputs and targets of runs ``chosen`` on the recorded days ``days``, days leading."""
         site, first = runs.site[chosen], runs.first_day[chosen]
-        history = first[None] - self.year_days + np.arange(self.year_days + int(days.max()) + 1)[:, None]
-        if history.shape[0] < 2 * self.year_days:  # one length, one compiled program
-            history = first[None] - self.year_days + np.arange(2 * self.year_days)[:, None]
-        return (
-            shares[chosen],
-            self.places[site],
-            self.summaries[site[None], history],
-            np.moveaxis(self.features[site[None], first[None] + days[:, None]], 1, 2),
-            days + self.year_days,
-            targets[:, :, chosen][days].astype(np.float32),
-        )
+        history = first[None] - self.year_days + np.arange(2 * self.year_days)[:, None]
+        features = np.moveaxis(self.features[site[None], first[None] + days[:, None]], 1, 2)
+        parts = (shares[chosen], self.places[site], self.summaries[site[None], history], features)
+        share, place, summary, features = (part.astype(np.float32) for part in parts)
+        return share, place, summary, features, days + self.year_days, targets[:, :, chosen][days].astype(np.float32)
 
 
 def fit(
@@ -123,15 +117,13 @@ def fit(
     daily = sample.mean(axis=1).std((0, 1)) / std
     daily_std = jnp.asarray(daily)
     del sample
-    from jlsm.parameters import PARAMETERS
-
     lower = np.array([PARAMETERS[key].lower for key in runs.keys])
     upper = np.array([PARAMETERS[key].upper for key in runs.keys])
     shares = ((runs.values - lower) / (upper - lower)).astype(np.float32)
 
     network = Network(runs.keys, fluxes, settings.sizes, settings.seed)
     graph, weights = nnx.split(network)
-    unknowns = {"network": weights, "log_variance": jnp.zeros(len(which))}
+    unknowns = {"network": weights, "log_variance": jnp.zeros(len(which), jnp.float32)}
     schedule = optax.warmup_cosine_decay_schedule(
         0.0, settings.learning_rate, min(50, settings.steps // 4), settings.steps, 1e-5
     )
