@@ -189,4 +189,4 @@ def test_trained_once_then_loaded(lesson, tmp_path):
     card = next(tmp_path.glob("surrogate_*.md")).read_text()
     assert "| year | Qle | daily |" in card
     with pytest.raises(InputError, match="task_loss"):
-        fit(towers, None, dataclasses.replace(settings, task_loss="other"))
+        dataclasses.replace(settings, task_loss="other").check()
