@@ -1,26 +1,29 @@
 """What turns parameters and forcing into fluxes: a path that calibration can differentiate.
 
-Today there is one, the land surface model itself; the training loop only knows this table of functions.
+Two of them: the land surface model itself, and a surrogate that imitates it. The training loop only knows this table
+of functions; what a path calls its state is its own matter (a pytree whose arrays end in the column axis).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jlsm.forcing import Site
 from jlsm.outputs import Outputs
 from jlsm.parameters import Parameters, default_parameters
-from jlsm.state import State
+
+if TYPE_CHECKING:
+    from mdpl.surrogate import Surrogate
 
 
 class Path(NamedTuple):
     """The functions of a path."""
 
-    simulate: Callable[..., tuple[Outputs, State]]
+    simulate: Callable[..., tuple[Outputs, Any]]
     """``simulate(params, forcing, site, state, fields=None) -> (Outputs, State)``: pure and differentiable, forcing
     ``[time, columns]``; ``fields`` names the outputs wanted (the others may be None)"""
-    spin_up: Callable[..., State]
+    spin_up: Callable[..., Any]
     """``spin_up(params, forcing, site, years=...) -> State``"""
     default_parameters: Callable[[Site], Parameters] = default_parameters
     """parameters before anything is learned"""
@@ -31,3 +34,11 @@ def lsm_path() -> Path:
     from jlsm.model import simulate, spin_up
 
     return Path(simulate, spin_up)
+
+
+def surrogate_path(surrogate: "Surrogate") -> Path:
+    """A trained surrogate (``mdpl.surrogate_training.train_or_load_surrogate``, ``mdpl.surrogate.load_surrogate``).
+
+    Its windows are whole days, half-hourly or hourly; outputs it does not give are None.
+    """
+    return Path(surrogate.simulate, surrogate.spin_up)

@@ -1,0 +1,82 @@
+"""The surrogate beside the model: microseconds per site-step on the same batch (float32), and its skill.
+
+python -m benchmarks.surrogate [--data DIR] [--cache DIR] [--columns 5,64,512] [--steps 960] [-o OUT.json]
+
+Trains the surrogate of all towers in DIR first (or loads it from the cache): model runs and fitting take minutes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+import numpy as np
+
+import jlsm
+from benchmarks.timing import compile_ahead, medians, report, tower_columns
+from mdpl.search_space import select_parameters
+from mdpl.sites import find_site_files, load_towers
+from mdpl.surrogate import load_surrogate
+from mdpl.surrogate_skill import card_text
+from mdpl.surrogate_training import train_or_load_surrogate
+
+FIELDS = ("Qh", "Qle", "Rnet", "Qg")
+
+
+def main() -> None:
+    shared = Path(os.environ.get("MDPL_DATA", "../shared/data"))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", default=str(shared / "plumber2_daily"))
+    parser.add_argument("--cache", default="runs/surrogates")
+    parser.add_argument("--surrogate", default="", help="a saved surrogate instead of training one")
+    parser.add_argument("--columns", default="5,64,512")
+    parser.add_argument("--steps", type=int, default=960)
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("-o", "--output", default="")
+    options = parser.parse_args()
+    if options.surrogate:
+        surrogate = load_surrogate(options.surrogate)
+    else:
+        towers = load_towers(find_site_files(options.data))
+        keys = select_parameters(("pft",))
+        surrogate = train_or_load_surrogate(towers, keys, Path(options.cache), unseen_site=True)
+    print(card_text(surrogate))
+    rows = []
+    for columns in [int(c) for c in options.columns.split(",")]:
+        params, forcing, site, state = tower_columns(columns, options.steps)
+        start = surrogate.start(columns, forcing.Tair.dtype)
+        step = np.asarray(forcing.dt)
+
+        def imitate(params, forcing, site, state, step=step):
+            # the step is known before compiling, as it is for whoever runs one group of sites
+            forcing = jlsm.Forcing(**{n: getattr(forcing, n) for n in forcing.series()}, dt=step)
+            return surrogate.simulate(params, forcing, site, state)
+
+        def model(params, forcing, site, state):
+            return jlsm.simulate(params, forcing, site, state, fields=FIELDS)
+
+        lsm, _ = compile_ahead(model, params, forcing, site, state)
+        network, _ = compile_ahead(imitate, params, forcing, site, start)
+        seconds = medians(
+            {
+                "lsm": lambda run=lsm, a=(params, forcing, site, state): run(*a),
+                "surrogate": lambda run=network, a=(params, forcing, site, start): run(*a),
+            },
+            options.repeats,
+        )
+        per = {name: value / options.steps / columns * 1e6 for name, value in seconds.items()}
+        rows.append(
+            {
+                "columns": columns,
+                "steps": options.steps,
+                "lsm us per site-step": per["lsm"],
+                "surrogate us per site-step": per["surrogate"],
+                "times faster": per["lsm"] / per["surrogate"],
+            }
+        )
+    report("surrogate", rows, options.output)
+
+
+if __name__ == "__main__":
+    main()
