@@ -68,6 +68,10 @@ def calibrate(
     path: Annotated[str | None, typer.Option(help="What is differentiated: lsm (surrogate comes later).")] = None,
     target: Annotated[str | None, typer.Option(help="Observations to fit: raw or corrected.")] = None,
     test_years: Annotated[int | None, typer.Option(help="Whole years held back at the end.")] = None,
+    learner: Annotated[str | None, typer.Option(help="network (one g_z for all sites) or direct.")] = None,
+    validation_years: Annotated[int | None, typer.Option(help="Years before the test that choose the epoch.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of the first weights and of the draw of windows.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Write over an earlier run.")] = False,
 ) -> None:
     """Fit parameters to towers through the model's own derivatives; writes a run directory."""
@@ -82,6 +86,9 @@ def calibrate(
         "path": path,
         "target": target,
         "test_years": test_years,
+        "learner": learner,
+        "validation_years": validation_years,
+        "seed": seed,
     }
     config = dataclasses.replace(config, **{key: value for key, value in given.items() if value is not None}).check()
     if not config.data:
@@ -89,18 +96,20 @@ def calibrate(
             "no config and no data: the embedded data set is not there yet (issue 3): give --data DIR with "
             "<SITE>_*_Met.nc and _Flux.nc files"
         )
+    if resume and overwrite:
+        raise InputError("--resume goes on with a run and --overwrite starts it again: give one of them")
     prepare_jax()
     from mdpl.training import NonFiniteError
 
     try:
-        calibration, seconds = _calibrate_with_bar(config, overwrite)
+        calibration, seconds = _calibrate_with_bar(config, overwrite, resume)
     except NonFiniteError as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from error
     _print_calibration(calibration, seconds)
 
 
-def _calibrate_with_bar(config, overwrite: bool):
+def _calibrate_with_bar(config, overwrite: bool, resume: bool):
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -134,7 +143,7 @@ def _calibrate_with_bar(config, overwrite: bool):
             if not console.is_terminal and number % config.refresh_every == 0:
                 typer.echo(f"epoch {number} of {epochs}, {loss}, {time.monotonic() - started:.0f} s", err=True)
 
-        calibration = run(config, progress=Callbacks(stage, epoch), overwrite=overwrite)
+        calibration = run(config, progress=Callbacks(stage, epoch), overwrite=overwrite, resume=resume)
     return calibration, time.monotonic() - started
 
 
