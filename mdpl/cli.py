@@ -46,7 +46,7 @@ def _one_line_errors(command):
             typer.echo(f"error: {' '.join(str(error).split())}", err=True)
             raise typer.Exit(2) from error
         except KeyboardInterrupt as error:
-            typer.echo("stopped", err=True)
+            typer.echo("stopped: a calibration goes on with --resume", err=True)
             raise typer.Exit(130) from error
 
     return wrapped

@@ -174,7 +174,7 @@ def _typed(where: str, key: str, value: Any, example: Any, texts: bool) -> Any:
     if isinstance(example, dict) and isinstance(value, dict) and not texts:
         if all(isinstance(v, int | float) and not isinstance(v, bool) for v in value.values()):
             return {name: float(weight) for name, weight in value.items()}
-    elif type(value) is type(example):
+    elif type(value) is type(example) and not texts:
         return value
     kind = {
         tuple: "a list of texts",

@@ -44,7 +44,8 @@ def losses_and_gradient(
             return jax.jvp(losses_of, (unknowns,), (jnp.broadcast_to(direction, unknowns.shape),))
 
         basis = jnp.eye(unknowns.shape[1], dtype=unknowns.dtype)
-        return jax.vmap(along, out_axes=(None, 1))(basis)
+        losses, gradient = jax.vmap(along, out_axes=(None, 1))(basis)
+        return losses, gradient.astype(unknowns.dtype)  # a model of higher precision promotes the tangents
 
     def summed(u):
         losses = losses_of(u)

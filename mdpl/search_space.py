@@ -62,8 +62,8 @@ def bounded(offset, default, lower, upper, active=True) -> Float[Array, "..."]:
     offset = jnp.asarray(offset, default.dtype)
     share = jnp.clip((default - lower) / (upper - lower), EDGE, 1.0 - EDGE)
     # sigmoid(u0 + offset) - sigmoid(u0) without a difference of two rounded numbers, and without overflow
-    step = jnp.expm1(-jnp.abs(offset))
     rising = offset > 0
+    step = jnp.expm1(jnp.where(rising, -offset, offset))
     moved = share * (1.0 - share) * jnp.where(rising, -step, step)
     value = default + (upper - lower) * moved / (1.0 + jnp.where(rising, 1.0 - share, share) * step)
     value = jnp.where(value > upper, 2.0 * upper - value, value)
