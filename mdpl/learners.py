@@ -117,7 +117,11 @@ class NetworkLearner:
         sites = gradient.shape[0]
         (slopes,) = pullback(gradient / sites)
         updates, moments = self._optimiser.update(slopes, moments)
-        return optax.apply_updates(weights, updates), moments, jnp.full(sites, optax.global_norm(slopes))
+        return optax.apply_updates(weights, updates), moments, jnp.full(sites, _norm(slopes))
+
+
+def _norm(tree: Any) -> Array:
+    return jnp.sqrt(sum((leaf**2).sum() for leaf in jax.tree.leaves(tree)))
 
 
 def make_learner(config: Config, groups: list[Group], layout: Layout, schedule: optax.Schedule) -> Learner:
