@@ -109,6 +109,42 @@ def calibrate(
     _print_calibration(calibration, seconds)
 
 
+@app.command()
+@_one_line_errors
+def transfer(
+    config_file: Annotated[Path | None, typer.Argument(metavar="[CONFIG.toml]", help="Options win over it.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Folder with <SITE>_*_Met.nc and _Flux.nc files.")] = None,
+    sites: Annotated[str | None, typer.Option(help="Two site codes or more, with commas between.")] = None,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Folder; default runs/transfer.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the training windows.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Write over an earlier run.")] = False,
+) -> None:
+    """Leave one site out: train without each site in turn, score it with what the network gives it."""
+    from mdpl.config import Config, load_config
+
+    config = load_config(config_file) if config_file else Config()
+    given = {"data": str(data.resolve()) if data else None, "output": str(output) if output else None, "epochs": epochs,
+             "sites": tuple(name.strip() for name in sites.split(",")) if sites else None}  # fmt: skip
+    config = dataclasses.replace(config, **{key: value for key, value in given.items() if value is not None}).check()
+    if not config.data:
+        raise InputError("transfer needs towers: give --data DIR with <SITE>_*_Met.nc and _Flux.nc files")
+    prepare_jax()
+    from mdpl.transfer import transfer as run
+
+    found = run(config, stage=lambda text: typer.echo(text, err=True), overwrite=overwrite)
+    cells = {}
+    for site, stage, row in found:
+        if (row.period, row.target) == ("test", "raw") and row.scores.n:
+            cells.setdefault((site, row.flux), {})[stage] = row.scores
+    names = ("site", "flux", "RMSE default", "transferred", "R default", "transferred")
+    rows = [
+        (site, flux, f"{s['default'].rmse:.1f}", f"{s['transferred'].rmse:.1f}", f"{s['default'].r:.3f}",
+         f"{s['transferred'].r:.3f}")
+        for (site, flux), s in cells.items()
+    ]  # fmt: skip
+    _console().print(_table(names, rows, words=2))
+
+
 def _calibrate_with_bar(config, overwrite: bool, resume: bool):
     from rich.console import Console
     from rich.progress import (

@@ -59,6 +59,7 @@ def test_an_interrupted_run_goes_on_to_the_same_bits(tmp_path, whole, learner, e
         assert (resumed.directory / name).read_bytes() == (whole[learner].directory / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_kill_9_and_resume(tmp_path, whole):
     """A process of its own, killed without warning while it trains."""
     script = (

@@ -76,6 +76,7 @@ def test_derivative_by_every_unknown():
         assert slope[s, u] == pytest.approx(float(central), rel=1e-5, abs=1e-9)
 
 
+@pytest.mark.slow
 def test_a_seasonal_course_is_learned(tmp_path):
     """vcmax25 of the truth swings between summer and winter; a constant can not follow, a harmonic does."""
     blank = make_tower({}, days=3 * 365, gaps=0.0)
