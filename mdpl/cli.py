@@ -77,6 +77,8 @@ def calibrate(
     """Fit parameters to towers through the model's own derivatives; writes a run directory."""
     from mdpl.config import Config, load_config
 
+    if resume and config_file is None and output is not None and (output / "config.toml").is_file():
+        config_file = output / "config.toml"  # the run's own settings
     config = load_config(config_file) if config_file else Config()
     given = {
         "data": str(data.resolve()) if data else None,

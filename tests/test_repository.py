@@ -77,8 +77,13 @@ def imported_packages():
     return found - set(sys.stdlib_module_names) - {"jlsm", "mdpl"}
 
 
+IMPORTED_AS = {"orbax_checkpoint": "orbax"}
+"""distributions whose package has another name"""
+
+
 def requirement_names(requirements):
-    return {re.match(r"[A-Za-z0-9_.-]+", text).group().lower().replace("-", "_") for text in requirements}
+    names = {re.match(r"[A-Za-z0-9_.-]+", text).group().lower().replace("-", "_") for text in requirements}
+    return {IMPORTED_AS.get(name, name) for name in names}
 
 
 def test_dependencies_are_what_is_imported():

@@ -98,6 +98,8 @@ def test_calibrate_on_real_files_with_the_fake_model(tmp_path, monkeypatch, fold
         rows = list(csv.DictReader(stream))
     assert {row["step"] for row in rows} == {step} and {row["target"] for row in rows} == {"raw", "corrected"}
     assert {row["flux"] for row in rows} >= {"Qle", "Qh", "Rnet"} and (run / f"{code}_calibrated.nc").is_file()
+    result = runner.invoke(app, ["calibrate", "-o", str(run), "--resume"])
+    assert result.exit_code == 0, "a finished run resumes to its end, with its own settings: " + result.output
     again = runner.invoke(app, [*arguments, str(config)])
     assert again.exit_code == 2 and "holds an earlier run" in again.stderr
     # the file scores as the table says

@@ -12,6 +12,7 @@ import pytest
 
 from jlsm.errors import InputError
 from jlsm.parameters import PARAMETERS, default_parameters, get_parameter
+from jlsm.sensitivity import FORWARD_LANES
 from mdpl.calibrate import calibrate
 from mdpl.config import Config
 from mdpl.features import SERIES_SCALES, features
@@ -128,6 +129,23 @@ def test_chain_rule_through_network_and_model(mode):
     central = (mean_loss(1e-5) - mean_loss(-1e-5)) / 2e-5
     along = sum((slope[k] * direction[k]).sum() for k in weights)
     assert along == pytest.approx(float(central), rel=1e-6)
+
+
+def test_auto_takes_forward_mode_by_lanes():
+    """Unknowns times columns decide, with the limit of jlsm.sensitivity; a custom_vjp has no forward mode."""
+
+    @jax.custom_vjp
+    def losses_of(u):
+        return (u**2).sum(axis=1)
+
+    losses_of.defvjp(lambda u: (losses_of(u), u), lambda u, bar: (2 * u * bar[:, None],))
+    u = jnp.ones((2, 3))
+    assert 3 * 2 <= FORWARD_LANES < 3 * 3
+    with pytest.raises(TypeError, match="forward-mode"):
+        losses_and_gradient(losses_of, u)
+    np.testing.assert_array_equal(losses_and_gradient(losses_of, u, columns=3)[1], 2 * u)
+    with pytest.raises(ValueError, match="mode must be"):
+        losses_and_gradient(losses_of, u, "backward")
 
 
 # ---- training --------------------------------------------------------------------------------------
