@@ -12,18 +12,22 @@ import jax.numpy as jnp
 import numpy as np
 
 from jlsm.errors import InputError
-from jlsm.outputs import Outputs
 from jlsm.parameters import Parameters
 from mdpl import run_directory
+from mdpl.checkpoints import Checkpoints
 from mdpl.config import Config
 from mdpl.evaluate import ScoreRow, score_fluxes
+from mdpl.generator import FILE, save_generator
 from mdpl.intervals import model_time
+from mdpl.learners import NetworkLearner
 from mdpl.observations import FLUXES
 from mdpl.paths import Path as ModelPath
-from mdpl.search_space import search_space, select_parameters
+from mdpl.runner import Given
+from mdpl.search_space import declared_forms, select_parameters
 from mdpl.sites import Tower, find_site_files, load_towers
-from mdpl.training import NonFiniteError, Runner, Trained, Trainer
-from mdpl.windows import Group, at_columns, group_towers
+from mdpl.training import NonFiniteError, Trained, Trainer
+from mdpl.training import Task as TrainingTask
+from mdpl.windows import at_columns, group_towers
 
 STAGES = ("default", "calibrated")
 
@@ -37,7 +41,7 @@ class Calibration:
     """(site, stage, scores)"""
     parameters: list[tuple]
     """rows of parameters.csv"""
-    trained: list[Trained]
+    trained: Trained
     notes: list[str]
     """one line each, for the reader: splits, clipping, where the best parameters came from"""
 
@@ -57,6 +61,7 @@ def calibrate(
     towers: list[Tower] | None = None,
     progress: Progress | None = None,
     overwrite: bool = False,
+    resume: bool = False,
 ) -> Calibration:
     """Fit parameters to towers and write the run directory.
 
@@ -66,6 +71,7 @@ def calibrate(
         towers: sites in memory instead of ``config.data``.
         progress: callbacks.
         overwrite: write into a directory that holds an earlier run.
+        resume: go on from the newest checkpoint of the run directory; the settings must be the same.
 
     Raises:
         InputError: anything wrong with config, data or run directory.
@@ -74,6 +80,7 @@ def calibrate(
     config = config.check()
     progress = progress or Progress()
     keys = select_parameters(config.parameters, config.exclude)
+    forms = declared_forms(config.time_varying, keys)
     if towers is None:
         if not config.data:
             raise InputError(
@@ -90,78 +97,90 @@ def calibrate(
         from mdpl.paths import lsm_path
 
         path = lsm_path()
-    directory = run_directory.create_run_directory(output, overwrite)
-    run_directory.write_config(directory, config)
-
-    metrics, parameters, trained, losses, notes, series = [], [], [], [], [], {}
-    for group in groups:
-        default = path.default_parameters(group.site)
-        space = search_space(keys, default, len(group.towers))
-        progress.stage(f"training {', '.join(group.labels)}")
-        result = _train(path, group, space, default, config, directory, progress)
-        trained.append(result)
-        losses += result.rows
-        parameters += run_directory.parameter_rows(group.labels, space, result.values)
-        notes += _notes(group, config, result)
-        runner = Runner(path, group, config)
-        stages = {"default": default, "calibrated": space.insert(default, jnp.asarray(result.values))}
-        for stage, params in stages.items():
+    trainer = Trainer(path, groups, keys, config, forms)
+    directory = run_directory.create_run_directory(output, overwrite, resume)
+    checkpoints = Checkpoints(directory / "checkpoints")
+    if not resume:
+        run_directory.write_config(directory, config)
+    progress.stage(f"training {', '.join(trainer.labels)}")
+    try:
+        result = trainer.train(
+            lambda epoch, losses: progress.epoch(epoch, config.epochs, losses), checkpoints, resume=resume
+        )
+    except NonFiniteError as error:
+        run_directory.write_stop(directory, error.details)
+        raise
+    finally:
+        checkpoints.close()
+    run_directory.write_losses(directory, result.rows)
+    parameters = _write_parameters(directory, trainer, result)
+    metrics, notes, series = [], _notes(trainer, config, result), {}
+    for task in trainer.tasks:
+        for stage, params in {"default": task.default, "calibrated": trainer.parameters(task, result.unknowns)}.items():
             progress.stage(f"running the whole record, {stage} parameters")
-            _run_stage(directory, runner, stage, params, metrics, series)
-    run_directory.write_losses(directory, losses)
-    run_directory.write_parameters(directory, parameters)
+            _run_stage(directory, task, stage, params, metrics, series)
     run_directory.write_metrics(directory, metrics)
     progress.stage("drawing")
     from mdpl.plots import draw_run
 
     splits = {tower.label: split for group in groups for tower, split in zip(group.towers, group.splits, strict=True)}
-    draw_run(directory, towers, splits, metrics, losses, series)
-    return Calibration(directory, metrics, parameters, trained, notes)
+    draw_run(directory, towers, splits, metrics, result.rows, series)
+    return Calibration(directory, metrics, parameters, result, notes)
 
 
-def _train(path, group, space, default, config, directory, progress) -> Trained:
-    trainer = Trainer(path, group, space, default, config)
-    try:
-        return trainer.train(
-            lambda epoch, losses: progress.epoch(epoch, config.epochs, losses), checkpoints=directory / "checkpoints"
-        )
-    except NonFiniteError as error:
-        run_directory.write_stop(directory, error.details)
-        raise
+def _write_parameters(directory: Path, trainer: Trainer, result: Trained) -> list[tuple]:
+    """parameters.csv, the courses of what changes with time, and the generator; returns the rows of the first."""
+    rows, courses = [], []
+    varying = [i for i, form in enumerate(trainer.layout.forms) if form != "constant"]
+    for task in trainer.tasks:
+        values, unknowns = result.values[task.rows], result.unknowns[task.rows]
+        rows += run_directory.parameter_rows(task.group.labels, task.space, values, trainer.layout, unknowns)
+        course = trainer.courses(task, result.unknowns) if varying else None
+        for s, i in ((s, i) for s in range(len(task.group.towers)) for i in varying if task.space.active[s, i]):
+            start = (task.group.labels[s], trainer.layout.keys[i])
+            courses += [(*start, day + 1, course[day, s, i], task.space.default[s, i]) for day in range(len(course))]
+    run_directory.write_parameters(directory, rows)
+    if courses:
+        run_directory.write_courses(directory, courses)
+    if isinstance(trainer.learner, NetworkLearner):
+        network = trainer.learner.network
+        run_directory.write_whole(directory / FILE, lambda part: save_generator(part, network, result.weights))
+    return rows
 
 
-def _run_stage(directory: Path, runner: Runner, stage: str, params: Parameters, metrics: list, series: dict) -> None:
+def _run_stage(directory: Path, task: TrainingTask, stage: str, params: Given, metrics: list, series: dict) -> None:
     """Spin up, run the whole record, write NetCDF, score; collects into ``metrics`` and ``series``."""
     from jlsm.io import to_dataset, write_dataset
 
-    group = runner.group
-    outputs = whole_record(runner, params)
+    group = task.group
+    outputs = task.runner.whole_record(params)
     for s, (tower, split) in enumerate(zip(group.towers, group.splits, strict=True)):
         own = jax.tree.map(lambda leaf, s=s, n=tower.forcing.steps: leaf[:n, ..., s], outputs)
-        own_params = at_columns(params, s)
-        dataset = to_dataset(own, tower.forcing, tower.site, params=own_params)
+        dataset = to_dataset(own, tower.forcing, tower.site, params=_written(task, params, s))
         dataset.attrs["parameter_stage"] = stage
         write_dataset(dataset, directory / f"{tower.label}_{stage}.nc")
         fluxes = {flux: np.asarray(getattr(own, flux), np.float64) for flux in FLUXES}
         periods = {"train": split.train, "test": split.test}
+        if split.validation is not None:
+            periods["validation"] = split.validation
         rows = score_fluxes(fluxes, model_time(tower.forcing), tower.observations, periods)
         metrics += [(tower.label, stage, row) for row in rows]
         series[tower.label, stage] = fluxes
 
 
-def whole_record(runner: Runner, params: Parameters) -> Outputs:
-    """Spin-up and the run of the whole record, all sites of a group, ``[time, ..., sites]`` (NumPy)."""
-    state = runner.spin_up(params)
-    pieces = []
-    for index in range(runner.group.windows):
-        outputs, state = runner.window(params, index, state)
-        pieces.append(jax.tree.map(np.asarray, outputs))
-    return jax.tree.map(lambda *parts: np.concatenate(parts), *pieces)
+def _written(task: TrainingTask, params: Given, s: int) -> Parameters:
+    """A site's parameters as its file names them: means over the record where they change with time."""
+    if not isinstance(params, Parameters):
+        params = params(task.group.forcing(0, task.group.towers[s].forcing.steps))
+    own = at_columns(params, s)
+    return jax.tree.map(lambda leaf: leaf.mean() if jnp.ndim(leaf) else leaf, own)
 
 
-def _notes(group: Group, config: Config, result: Trained) -> list[str]:
+def _notes(trainer: Trainer, config: Config, result: Trained) -> list[str]:
     notes = []
-    for s, (tower, split) in enumerate(zip(group.towers, group.splits, strict=True)):
+    pairs = [pair for t in trainer.tasks for pair in zip(t.group.towers, t.group.splits, strict=True)]
+    judged = "validation years" if config.validation_years else "training years"
+    for s, (tower, split) in enumerate(pairs):
         notes.append(f"{tower.label}: {split.words}; target {config.target}, {tower.observations.step} observations")
         notes += [f"{tower.label}: {note}" for note in tower.observations.notes]
         rows = [row for row in result.rows if row.site == tower.label and row.epoch > 0]
@@ -174,7 +193,12 @@ def _notes(group: Group, config: Config, result: Trained) -> list[str]:
             )
         best = int(result.best_epoch[s])
         if best == 0:
-            notes.append(f"{tower.label}: no epoch beat the default on the training years: the default is kept")
-        elif best != config.epochs:
-            notes.append(f"{tower.label}: lowest loss of the training record at epoch {best} of {config.epochs}: used")
+            notes.append(f"{tower.label}: no epoch beat the default on the {judged}: the default is kept")
+        elif best != result.last_epoch:
+            notes.append(f"{tower.label}: lowest loss on the {judged} at epoch {best} of {config.epochs}: used")
+    if result.last_epoch < config.epochs:
+        notes.append(
+            f"stopped early after epoch {result.last_epoch} of {config.epochs}: {config.patience} refresh(es) without "
+            f"a better loss on the {judged}"
+        )
     return notes

@@ -48,7 +48,7 @@ def _one_line_errors(command):
             typer.echo(f"error: {' '.join(str(error).split())}", err=True)
             raise typer.Exit(2) from error
         except KeyboardInterrupt as error:
-            typer.echo("stopped", err=True)
+            typer.echo("stopped: a calibration goes on with --resume", err=True)
             raise typer.Exit(130) from error
 
     return wrapped
@@ -70,11 +70,17 @@ def calibrate(
     path: Annotated[str | None, typer.Option(help="What is differentiated: lsm (surrogate comes later).")] = None,
     target: Annotated[str | None, typer.Option(help="Observations to fit: raw or corrected.")] = None,
     test_years: Annotated[int | None, typer.Option(help="Whole years held back at the end.")] = None,
+    learner: Annotated[str | None, typer.Option(help="network (one g_z for all sites) or direct.")] = None,
+    validation_years: Annotated[int | None, typer.Option(help="Years before the test that choose the epoch.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of the first weights and of the draw of windows.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Write over an earlier run.")] = False,
 ) -> None:
     """Fit parameters to towers through the model's own derivatives; writes a run directory."""
     from mdpl.config import Config, load_config
 
+    if resume and config_file is None and output is not None and (output / "config.toml").is_file():
+        config_file = output / "config.toml"  # the run's own settings
     config = load_config(config_file) if config_file else Config()
     given = {
         "data": str(data.resolve()) if data else None,
@@ -84,6 +90,9 @@ def calibrate(
         "path": path,
         "target": target,
         "test_years": test_years,
+        "learner": learner,
+        "validation_years": validation_years,
+        "seed": seed,
     }
     config = dataclasses.replace(config, **{key: value for key, value in given.items() if value is not None}).check()
     if not config.data:
@@ -91,18 +100,56 @@ def calibrate(
             "no config and no data: the embedded data set is not there yet (issue 3): give --data DIR with "
             "<SITE>_*_Met.nc and _Flux.nc files"
         )
+    if resume and overwrite:
+        raise InputError("--resume goes on with a run and --overwrite starts it again: give one of them")
     prepare_jax()
     from mdpl.training import NonFiniteError
 
     try:
-        calibration, seconds = _calibrate_with_bar(config, overwrite)
+        calibration, seconds = _calibrate_with_bar(config, overwrite, resume)
     except NonFiniteError as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from error
     _print_calibration(calibration, seconds)
 
 
-def _calibrate_with_bar(config, overwrite: bool):
+@app.command()
+@_one_line_errors
+def transfer(
+    config_file: Annotated[Path | None, typer.Argument(metavar="[CONFIG.toml]", help="Options win over it.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Folder with <SITE>_*_Met.nc and _Flux.nc files.")] = None,
+    sites: Annotated[str | None, typer.Option(help="Two site codes or more, with commas between.")] = None,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Folder; default runs/transfer.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the training windows.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Write over an earlier run.")] = False,
+) -> None:
+    """Leave one site out: train without each site in turn, score it with what the network gives it."""
+    from mdpl.config import Config, load_config
+
+    config = load_config(config_file) if config_file else Config()
+    given = {"data": str(data.resolve()) if data else None, "output": str(output) if output else None, "epochs": epochs,
+             "sites": tuple(name.strip() for name in sites.split(",")) if sites else None}  # fmt: skip
+    config = dataclasses.replace(config, **{key: value for key, value in given.items() if value is not None}).check()
+    if not config.data:
+        raise InputError("transfer needs towers: give --data DIR with <SITE>_*_Met.nc and _Flux.nc files")
+    prepare_jax()
+    from mdpl.transfer import transfer as run
+
+    found = run(config, stage=lambda text: typer.echo(text, err=True), overwrite=overwrite)
+    cells = {}
+    for site, stage, row in found:
+        if (row.period, row.target) == ("test", "raw") and row.scores.n:
+            cells.setdefault((site, row.flux), {})[stage] = row.scores
+    names = ("site", "flux", "RMSE default", "transferred", "R default", "transferred")
+    rows = [
+        (site, flux, f"{s['default'].rmse:.1f}", f"{s['transferred'].rmse:.1f}", f"{s['default'].r:.3f}",
+         f"{s['transferred'].r:.3f}")
+        for (site, flux), s in cells.items()
+    ]  # fmt: skip
+    _console().print(_table(names, rows, words=2))
+
+
+def _calibrate_with_bar(config, overwrite: bool, resume: bool):
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -136,7 +183,7 @@ def _calibrate_with_bar(config, overwrite: bool):
             if not console.is_terminal and number % config.refresh_every == 0:
                 typer.echo(f"epoch {number} of {epochs}, {loss}, {time.monotonic() - started:.0f} s", err=True)
 
-        calibration = run(config, progress=Callbacks(stage, epoch), overwrite=overwrite)
+        calibration = run(config, progress=Callbacks(stage, epoch), overwrite=overwrite, resume=resume)
     return calibration, time.monotonic() - started
 
 

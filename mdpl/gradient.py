@@ -1,8 +1,9 @@
 """How the training step takes its derivative.
 
 Sites are independent: the loss of site s depends on row s of the unknowns alone. Reverse mode differentiates the sum
-of all losses; forward mode pushes one tangent per *parameter* (not per site and parameter) through all
-sites at once.
+of all losses; forward mode pushes one tangent per *unknown of a site* (not per site and unknown) through all
+columns at once. Forward mode's cost is the vector lanes it adds, unknowns times columns; ``auto`` takes it up to the
+same number of lanes as ``jlsm.sensitivity.value_and_sensitivity``, and reverse mode beyond.
 """
 
 from __future__ import annotations
@@ -13,26 +14,38 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jlsm.sensitivity import FORWARD_LANES
+
 LossesOf = Callable[[Float[Array, "sites parameters"]], Float[Array, "sites"]]
 
 
 def losses_and_gradient(
-    losses_of: LossesOf, unknowns: Float[Array, "sites parameters"], mode: str = "auto"
+    losses_of: LossesOf, unknowns: Float[Array, "sites parameters"], mode: str = "auto", columns: int | None = None
 ) -> tuple[Float[Array, "sites"], Float[Array, "sites parameters"]]:
     """Losses per site and the gradient of each site's loss by its own unknowns.
 
     Args:
         losses_of: maps unknowns to one loss per site; row s must touch loss s only.
         unknowns: where to differentiate.
-        mode: ``forward``, ``reverse`` or ``auto`` (reverse: tens of parameters, one loss).
+        mode: ``forward``, ``reverse`` or ``auto``: forward for up to ``FORWARD_LANES`` unknowns times columns.
+        columns: columns that ``losses_of`` runs through the model (windows of all sites); one per site when None.
+
+    Raises:
+        ValueError: an unknown mode.
     """
+    if mode == "auto":
+        lanes = unknowns.shape[1] * (unknowns.shape[0] if columns is None else columns)
+        mode = "forward" if lanes <= FORWARD_LANES else "reverse"
+    if mode not in ("forward", "reverse"):
+        raise ValueError(f"mode must be 'auto', 'forward' or 'reverse', not {mode!r}")
     if mode == "forward":
 
         def along(direction):
             return jax.jvp(losses_of, (unknowns,), (jnp.broadcast_to(direction, unknowns.shape),))
 
         basis = jnp.eye(unknowns.shape[1], dtype=unknowns.dtype)
-        return jax.vmap(along, out_axes=(None, 1))(basis)
+        losses, gradient = jax.vmap(along, out_axes=(None, 1))(basis)
+        return losses, gradient.astype(unknowns.dtype)  # a model of higher precision promotes the tangents
 
     def summed(u):
         losses = losses_of(u)

@@ -13,10 +13,15 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
 
 HUBER_WIDTH = 1.0
 """residual over sigma_obs where the Huber loss turns from square to linear, -"""
+
+
+TINY = 1e-12
+"""a variance below this share of sigma_obs squared counts as none"""
 
 
 class Pool(NamedTuple):
@@ -95,16 +100,63 @@ def one_minus_correlation(data: Compared, pool: Pool = Pool()) -> Array:  # noqa
     observed = jnp.where(scored, observed - pool.spread(_mean(observed, data, pool)), 0.0)
     covariance = _mean(model * observed, data, pool)
     product = _mean(model**2, data, pool) * _mean(observed**2, data, pool)
-    smallest = 1e-12 * data.sigma**4
+    smallest = TINY * data.sigma**4
     flat = product <= smallest
     # the square root's derivative is infinite at 0: take it of a safe argument
     correlation = covariance / jnp.sqrt(jnp.where(flat, 1.0, product))
     return jnp.where(flat, 1.0, 1.0 - correlation)
 
 
+def root_mean_squared_error(data: Compared, pool: Pool = Pool()) -> Array:  # noqa: B008
+    """RMSE over sigma_obs. At a perfect fit the root has no derivative; it counts as 0 there."""
+    return _safe_root(mean_squared_error(data, pool))
+
+
+def one_minus_nse(data: Compared, pool: Pool = Pool()) -> Array:  # noqa: B008
+    """1 - NSE (Nash & Sutcliffe 1970): squared error over the squared spread of the observations *scored here*.
+
+    Differs from ``mse`` only where a batch holds some of a site's windows. Without spread it counts as 1, no gradient.
+    """
+    _, spread = _moments_of(data.observed, data, pool)
+    flat = spread <= TINY * data.sigma**2
+    error = mean_squared_error(data, pool) * data.sigma**2
+    return jnp.where(flat, 1.0, error / jnp.where(flat, 1.0, spread))
+
+
+def one_minus_kge(data: Compared, pool: Pool = Pool()) -> Array:  # noqa: B008
+    """1 - KGE (Gupta et al. 2009): sqrt((R - 1)^2 + (sigma_m / sigma_o - 1)^2 + (mean m / mean o - 1)^2).
+
+    Where the observations have no spread or mean zero the term concerned counts as 1 without gradient; where the
+    model is constant, R counts as 0.
+    """
+    mean_model, variance = _moments_of(data.model, data, pool)
+    mean_observed, observed = _moments_of(data.observed, data, pool)
+    flat = observed <= TINY * data.sigma**2
+    spread = jnp.where(flat, 0.0, _safe_root(variance / jnp.where(flat, 1.0, observed)))
+    zero = jnp.abs(mean_observed) <= jnp.sqrt(TINY) * data.sigma
+    level = jnp.where(zero, 0.0, mean_model / jnp.where(zero, 1.0, mean_observed))
+    return _safe_root(one_minus_correlation(data, pool) ** 2 + (spread - 1.0) ** 2 + (level - 1.0) ** 2)
+
+
+def _moments_of(series: Array, data: Compared, pool: Pool) -> tuple[Array, Array]:
+    scored = data.weight > 0
+    series = jnp.where(scored, series, 0.0)
+    mean = _mean(series, data, pool)
+    return mean, _mean(jnp.where(scored, series - pool.spread(mean), 0.0) ** 2, data, pool)
+
+
+def _safe_root(square: Array) -> Array:
+    """Square root whose derivative at 0 counts as 0."""
+    positive = square > 0
+    return jnp.where(positive, jnp.sqrt(jnp.where(positive, square, 1.0)), jnp.where(jnp.isnan(square), square, 0.0))
+
+
 LOSSES: dict[str, Callable[..., Array]] = {
     "mse": mean_squared_error,
+    "rmse": root_mean_squared_error,
     "huber": huber,
+    "nse": one_minus_nse,
+    "kge": one_minus_kge,
     "correlation": one_minus_correlation,
 }
 """losses by the name a config uses"""
@@ -133,3 +185,10 @@ def total_loss(
         for flux, share in flux_weights.items()
         for term, weight in terms.items()
     )
+
+
+def prior_penalty(
+    unknowns: Float[Array, "sites unknowns"], active: Bool[Array | np.ndarray, "sites unknowns"]
+) -> Float[Array, "sites"]:
+    """Mean square of the active unconstrained offsets of each site: 0 at the default parameters."""
+    return jnp.where(active, unknowns**2, 0.0).sum(axis=1) / jnp.maximum(active.sum(axis=1), 1)

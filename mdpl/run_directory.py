@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
@@ -17,24 +18,31 @@ from jlsm.parameters import PARAMETERS
 from mdpl.config import Config
 from mdpl.evaluate import ScoreRow
 from mdpl.search_space import SearchSpace
+from mdpl.time_varying import Layout
 from mdpl.training import EpochRow
 
 METRIC_COLUMNS = ("rmse", "bias", "r", "std_mod", "std_obs", "nme", "kge", "n")
 
 
-def create_run_directory(path: str | Path, overwrite: bool = False) -> Path:
-    """Make the directory, with ``checkpoints/``.
+def create_run_directory(path: str | Path, overwrite: bool = False, resume: bool = False) -> Path:
+    """Make the directory, with ``checkpoints/`` (empty, unless a run is resumed).
 
     Raises:
-        InputError: it holds an earlier run (and ``overwrite`` is False), or cannot be written.
+        InputError: it holds an earlier run (and neither ``overwrite`` nor ``resume`` is True), holds none to resume,
+            or cannot be written.
     """
     path = Path(path)
-    if (path / "config.toml").exists() and not overwrite:
-        raise InputError(f"{path}: holds an earlier run: choose another -o RUN_DIR, or add --overwrite")
+    earlier = (path / "config.toml").exists()
+    if earlier and not overwrite and not resume:
+        raise InputError(
+            f"{path}: holds an earlier run: choose another -o RUN_DIR, go on with --resume, or add --overwrite"
+        )
+    if resume and not earlier:
+        raise InputError(f"{path}: holds no run to resume: leave out --resume, or give its directory with -o")
     try:
+        if not resume and (path / "checkpoints").exists():
+            shutil.rmtree(path / "checkpoints")
         (path / "checkpoints").mkdir(parents=True, exist_ok=True)
-        for old in (path / "checkpoints").glob("epoch_*.npz"):
-            old.unlink()
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror}): choose another -o RUN_DIR") from error
     return path
@@ -73,20 +81,37 @@ def write_config(directory: Path, config: Config) -> None:
     write_whole(directory / "config.toml", lambda part: part.write_text(config.to_toml(), encoding="utf-8"))
 
 
-def parameter_rows(labels: Iterable[str], space: SearchSpace, values: np.ndarray) -> list[tuple]:
-    """Rows of parameters.csv for one group of sites."""
-    return [
-        (label, key, space.default[s, i], values[s, i], PARAMETERS[key].unit, space.lower[i], space.upper[i])
-        for s, label in enumerate(labels)
-        for i, key in enumerate(space.keys)
-        if space.active[s, i]
-    ]
+def parameter_rows(
+    labels: Iterable[str], space: SearchSpace, values: np.ndarray, layout: Layout | None = None, unknowns=None
+) -> list[tuple]:
+    """Rows of parameters.csv for one group of sites.
+
+    Args:
+        values: ``[sites, parameters]``, means over a year where a parameter changes with it.
+        layout, unknowns: with them, the coefficients of parameters that change with time get rows of their own.
+    """
+    rows = []
+    for s, label in enumerate(labels):
+        parts = [("constant", 0, 1)] * len(space.keys) if layout is None else layout.parts()
+        for i, (key, (_, first, last)) in enumerate(zip(space.keys, parts, strict=True)):
+            if not space.active[s, i]:
+                continue
+            info = PARAMETERS[key]
+            rows.append((label, key, space.default[s, i], values[s, i], info.unit, space.lower[i], space.upper[i]))
+            for u in range(first + 1, last):
+                rows.append((label, layout.names[u], 0.0, unknowns[s, u], "-", None, None))
+    return rows
 
 
 def write_parameters(directory: Path, rows: list[tuple]) -> None:
     """``parameters.csv``."""
     columns = ("site", "name", "default", "calibrated", "unit", "lower", "upper")
     write_table(directory / "parameters.csv", columns, rows)
+
+
+def write_courses(directory: Path, rows: list[tuple]) -> None:
+    """``parameters_seasonal.csv``: parameters that change with time, by day of year."""
+    write_table(directory / "parameters_seasonal.csv", ("site", "name", "day_of_year", "value", "default"), rows)
 
 
 def write_metrics(directory: Path, rows: list[tuple[str, str, ScoreRow]]) -> None:
@@ -110,7 +135,7 @@ def write_scores(path: Path, rows: list[tuple[str, str, ScoreRow]]) -> None:
 
 def write_losses(directory: Path, rows: list[EpochRow]) -> None:
     """``loss.csv``."""
-    columns = ("epoch", "site", "loss", "record_loss", "gradient_norm", "clipped", "learning_rate")
+    columns = ("epoch", "site", "loss", "record_loss", "gradient_norm", "clipped", "learning_rate", "validation_loss")
     write_table(
         directory / "loss.csv",
         columns,

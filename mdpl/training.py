@@ -1,43 +1,47 @@
-"""The training loop: windows run through the model, gradients come back, Adam steps.
+"""The training loop: windows run through the model, gradients come back, the learner steps.
 
-Each site is its own problem (own parameters, own gradient norm, own Adam moments); sites share a batch only because
-columns are cheap. Every ``refresh_every`` epochs a forward run of the record with the current parameters renews the
-windows' start states; a gradient treats the start state as given, so it holds what parameters do *within* a
-window. The same run gives the loss of the continuous record, and the parameters with the lowest such loss on the
-training years, the default included, are the result.
+A step runs the windows of all sites as columns (one batch per group of sites with one clock), takes each site's loss
+and its gradient by that site's unknowns, and gives it to the learner: all of it in one compiled function. Every
+``refresh_every`` epochs a forward run of the record with the current parameters renews the windows' start states; a
+gradient treats the start state as given, so it holds what parameters do *within* a window. The same run gives the
+loss of the continuous record; the parameters with the lowest such loss on the validation years (without such: on the
+training years), the default included, are the result.
 """
 
 from __future__ import annotations
 
-import os
+import dataclasses
+import hashlib
+import json
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
-from jlsm.outputs import Outputs
+from jlsm.errors import InputError
 from jlsm.parameters import Parameters
-from jlsm.state import State
+from mdpl.checkpoints import Checkpoints, named_arrays, rebuild
 from mdpl.config import Config
+from mdpl.features import leaf_area_course
 from mdpl.gradient import losses_and_gradient
 from mdpl.intervals import interval_means
-from mdpl.losses import Compared, Pool, total_loss
+from mdpl.learners import Learner, make_learner, schedule_of
+from mdpl.losses import Compared, Pool, prior_penalty, total_loss
 from mdpl.paths import Path as ModelPath
-from mdpl.search_space import SearchSpace
+from mdpl.runner import Given, Runner
+from mdpl.search_space import SearchSpace, search_spaces
+from mdpl.stops import NonFiniteError, non_finite_error
+from mdpl.time_varying import Layout, course, layout_of
 from mdpl.windows import Columns, Group, at_columns, start_states
 
-
-class NonFiniteError(ArithmeticError):
-    """A loss or gradient stopped being finite; ``details`` says where and with which parameters."""
-
-    def __init__(self, message: str, details: dict):
-        super().__init__(message)
-        self.details = details
+__all__ = ["EpochRow", "NonFiniteError", "Runner", "Trained", "Trainer"]
+SAVE_EVERY = 60.0
+"""seconds after which an epoch is saved even without a refresh"""
 
 
 @dataclass(frozen=True)
@@ -51,241 +55,414 @@ class EpochRow:
     record_loss: float | None
     """loss of the continuous run of the training years after this epoch, where a refresh fell on it"""
     gradient_norm: float
+    """largest of the epoch's steps: of the site's unknowns (direct) or of the weights (network)"""
     clipped: bool
     """True where the gradient was longer than clip_norm and was shortened"""
     learning_rate: float
+    validation_loss: float | None = None
+    """as record_loss, over the validation years"""
 
 
 @dataclass
 class Trained:
-    """What training gives back."""
+    """What training gives back; sites in the order of the groups."""
 
+    labels: tuple[str, ...]
     values: Float[np.ndarray, "sites parameters"]
-    """best parameter values"""
-    rows: list[EpochRow] = field(default_factory=list)
-    best_epoch: np.ndarray | None = None
+    """best parameter values (means over a year where they change with it)"""
+    unknowns: Float[np.ndarray, "sites unknowns"]
+    """best offsets and coefficients"""
+    weights: Any
+    """the learner's weights that gave them"""
+    rows: list[EpochRow]
+    best_epoch: np.ndarray
+    last_epoch: int
+    """the epoch training ended with, below ``epochs`` where it stopped early"""
     traces: int = 0
     """how often the training step was traced (1: no recompilation)"""
 
 
-class Runner:
-    """Forward runs of a group, window by window through one compiled function (flat memory)."""
+class Task(NamedTuple):
+    """One group of sites in training."""
 
-    def __init__(self, path: ModelPath, group: Group, config: Config):
-        self.group = group
-        self.site = group.site.numeric()
-        self.spinup_years = config.spinup_years
-        self._spin_up = path.spin_up
-        self._simulate = jax.jit(path.simulate)
+    group: Group
+    space: SearchSpace
+    default: Parameters
+    runner: Runner
+    columns: Columns
+    """every window that is trained on"""
+    rows: slice
+    """which of all sites these are"""
 
-    def spin_up(self, params: Parameters) -> State:
-        """The state at the start of the record."""
-        shortest = min(tower.forcing.steps for tower in self.group.towers)
-        return self._spin_up(params, self.group.forcing(0, shortest), self.site, years=self.spinup_years)
 
-    def window(self, params: Parameters, index: int, state: State) -> tuple[Outputs, State]:
-        """All sites through one window."""
-        steps = self.group.steps
-        return self._simulate(params, self.group.forcing(index * steps, (index + 1) * steps), self.site, state)
+@dataclass(frozen=True)
+class TrainingState:
+    """Everything that changes from epoch to epoch; a checkpoint holds all of it."""
 
-    def interval_fluxes(self, outputs: Outputs) -> dict[str, np.ndarray]:
-        """Means over the observed intervals of a window, ``[intervals, sites]``, of the fluxes in the loss."""
-        group = self.group
-        return {f: np.asarray(interval_means(getattr(outputs, f), group.ratio, group.offset)) for f in group.observed}
-
-    def record(self, params: Parameters, windows: int, state: State) -> tuple[list[State], dict[str, np.ndarray]]:
-        """Start state of each of the first ``windows`` windows, and flux means ``[windows, intervals, sites]``."""
-        states, fluxes = [], []
-        for index in range(windows):
-            states.append(state)
-            outputs, state = self.window(params, index, state)
-            fluxes.append(self.interval_fluxes(outputs))
-        return states, {flux: np.stack([means[flux] for means in fluxes]) for flux in fluxes[0]}
+    epoch: int
+    weights: Any
+    moments: Any
+    starts: list
+    """state at the start of the record, per group"""
+    states: list[list]
+    """states at the windows' starts, per group"""
+    best_unknowns: np.ndarray
+    best_weights: Any
+    best_loss: np.ndarray
+    best_epoch: np.ndarray
+    stale: int
+    """refreshes since the last better loss"""
+    draws: dict
+    """state of the random generator"""
+    rows: list[EpochRow] = field(default_factory=list)
 
 
 class Trainer:
-    """Fits the parameters of one group of sites."""
+    """Fits the parameters of all groups of sites."""
 
-    def __init__(self, path: ModelPath, group: Group, space: SearchSpace, params: Parameters, config: Config):
-        self.group, self.space, self.params, self.config = group, space, params, config
-        self.runner = Runner(path, group, config)
-        self.columns = group.training_columns()
-        self.rng = np.random.default_rng(config.seed)
+    def __init__(
+        self, path: ModelPath, groups: list[Group], keys: tuple[str, ...], config: Config,
+        forms: dict[str, str] | None = None,
+    ):  # fmt: skip
+        """Args: ``keys`` to search; ``forms`` of those that change with time (full keys, see ``time_varying``)."""
+        self.config, self.path = config, path
+        defaults = [path.default_parameters(group.site) for group in groups]
+        spaces = search_spaces(keys, [(d, len(group.towers)) for d, group in zip(defaults, groups, strict=True)])
+        self.layout: Layout = layout_of(spaces[0].keys, forms or {}, config.harmonics)
+        self.tasks, first = [], 0
+        for group, space, default in zip(groups, spaces, defaults, strict=True):
+            rows = slice(first, first + len(group.towers))
+            runner = Runner(path, group, config)
+            self.tasks.append(Task(group, space, default, runner, group.training_columns(), rows))
+            first = rows.stop
+        self.labels = tuple(label for group in groups for label in group.labels)
+        self.active = np.concatenate([self.layout.active(space) for space in spaces])
         self.steps_per_epoch = self._steps_per_epoch()
-        total = max(1, config.epochs * self.steps_per_epoch)
-        self.schedule = optax.cosine_decay_schedule(config.learning_rate, total, alpha=0.05)
-        self.optimiser = optax.chain(optax.clip_by_global_norm(config.clip_norm), optax.adam(self.schedule))
+        self.schedule = schedule_of(config, self.steps_per_epoch)
+        self.learner: Learner = make_learner(config, groups, self.layout, self.schedule)
         self.traces = 0
-        self._simulate = path.simulate
         self._step = jax.jit(self._training_step)
-        self._record_losses = jax.jit(self._losses)
+        self._unknowns = jax.jit(self.learner.unknowns)
+        self._record_losses = jax.jit(self._losses, static_argnums=0)
 
     # ---- one step ---------------------------------------------------------------------------------
 
-    def _losses(self, model, targets, site_of_column) -> Float[Array, "sites"]:
+    def _losses(self, sites: int, model, targets, site_of_column):
         """Loss per site of flux means ``[intervals, columns]`` against their targets."""
         compared = {flux: Compared(model[flux], *target) for flux, target in targets.items()}
-        pool = Pool(site_of_column, len(self.group.towers))
-        return total_loss(compared, self.config.loss, self.config.fluxes, pool)
+        return total_loss(compared, self.config.loss, self.config.fluxes, Pool(site_of_column, sites))
 
-    def _training_step(self, unknowns, moments, params, forcing, site, state, targets, site_of_column):
+    def _training_step(self, weights, moments, batches):
         self.traces += 1
 
-        def losses_of(u):
-            values = self.space.values(u)[site_of_column]
-            full = self.space.insert(params, values)
-            outputs, _ = self._simulate(full, forcing, site, state, fields=tuple(targets))
-            model = {f: interval_means(getattr(outputs, f), self.group.ratio, self.group.offset) for f in targets}
-            return self._losses(model, targets, site_of_column)
+        def losses_of(unknowns):
+            losses = []
+            for task, (params, forcing, site, state, targets, sites) in zip(self.tasks, batches, strict=True):
+                own = unknowns[task.rows]
+                full = self.layout.insert(params, task.space, own[sites], sites, forcing)
+                outputs, _ = self.path.simulate(full, forcing, site, state, fields=tuple(targets))
+                model = {f: interval_means(getattr(outputs, f), task.group.ratio, task.group.offset) for f in targets}
+                losses.append(self._losses(len(task.group.towers), model, targets, sites))
+            return jnp.concatenate(losses) + self.config.prior * prior_penalty(unknowns, self.active)
 
-        losses, gradient = losses_and_gradient(losses_of, unknowns, self.config.gradient)
-        norms = jnp.sqrt((gradient**2).sum(axis=1))
-        updates, moments = jax.vmap(self.optimiser.update)(gradient, moments)
-        return optax.apply_updates(unknowns, updates), moments, losses, gradient, norms
+        unknowns, pullback = jax.vjp(self.learner.unknowns, weights)
+        columns = sum(batch[-1].size for batch in batches)
+        losses, gradient = losses_and_gradient(losses_of, unknowns, self.config.gradient, columns)
+        weights, moments, norms = self.learner.update(weights, moments, gradient, pullback)
+        return weights, moments, losses, gradient, norms
 
     # ---- the loop ---------------------------------------------------------------------------------
 
     def train(
         self,
         on_epoch: Callable[[int, dict[str, float]], None] = lambda epoch, losses: None,
-        checkpoints: Path | None = None,
+        checkpoints: Checkpoints | None = None,
+        resume: bool = False,
     ) -> Trained:
         """Run all epochs.
 
         Args:
             on_epoch: called with the epoch and the losses by site.
-            checkpoints: folder for ``epoch_NNNN.npz``, written at every refresh.
+            checkpoints: where to save, at every refresh, once a minute, and when interrupted.
+            resume: go on from the newest checkpoint; from the beginning where there is none.
 
         Raises:
             NonFiniteError: at the first loss or gradient that is not finite.
+            InputError: a checkpoint of other settings or data, or that cannot be read or written.
         """
-        config, group, space = self.config, self.group, self.space
-        dtype = np.result_type(group.series["Tair"])
-        unknowns = jnp.asarray(space.start(), dtype)
-        moments = jax.vmap(self.optimiser.init)(unknowns)
-        result = Trained(values=space.default.copy(), best_epoch=np.zeros(len(group.towers), int))
-        start = self.runner.spin_up(self.params)
-        states, best_loss = self._refresh(self.params, start, epoch=0, values=space.default)
-        for s, label in enumerate(group.labels):
-            result.rows.append(EpochRow(0, label, float(best_loss[s]), float(best_loss[s]), 0.0, False, 0.0))
-        on_epoch(0, dict(zip(group.labels, best_loss.tolist(), strict=True)))
+        found = checkpoints.latest() if resume and checkpoints is not None else None
+        now = self._begin() if found is None else self._restore(*found)
+        rng = np.random.default_rng()
+        rng.bit_generator.state = now.draws
+        saved, saved_at = now.epoch if found else None, time.monotonic()
+        try:
+            self._report(now, on_epoch)
+            while now.epoch < self.config.epochs and not self._stopped_early(now):
+                now = self._epoch(now, rng)
+                if checkpoints is not None and (self._refreshes(now.epoch) or time.monotonic() > saved_at + SAVE_EVERY):
+                    self._save(checkpoints, now)
+                    saved, saved_at = now.epoch, time.monotonic()
+                self._report(now, on_epoch)
+        except KeyboardInterrupt:
+            if checkpoints is not None and saved != now.epoch:
+                self._save(checkpoints, now)
+            raise
+        return Trained(
+            self.labels, self.mean_values(now.best_unknowns), now.best_unknowns, now.best_weights, now.rows,
+            now.best_epoch, now.epoch, self.traces,
+        )  # fmt: skip
 
-        for epoch in range(1, config.epochs + 1):
-            losses, norms = [], []
-            for columns in self._draws():
-                batch = self._batch(columns, states)
-                previous = unknowns
-                unknowns, moments, loss, gradient, norm = self._step(previous, moments, *batch)
-                loss, gradient = np.asarray(loss), np.asarray(gradient)
-                if not (np.isfinite(loss).all() and np.isfinite(gradient).all()):
-                    self._stop(epoch, loss, gradient, np.asarray(space.values(previous)), states, columns)
-                losses.append(loss)
-                norms.append(np.asarray(norm))
-            rate = float(self.schedule(epoch * self.steps_per_epoch - 1))
-            record_loss = None
-            if epoch % config.refresh_every == 0 or epoch == config.epochs:
-                values = np.asarray(space.values(unknowns))
-                params = space.insert(self.params, jnp.asarray(values, dtype))
-                # a pass over the first year lets the deep soil follow the parameters
-                _, start = self.runner.window(params, 0, start)
-                states, record_loss = self._refresh(params, start, epoch, values)
-                better = record_loss < best_loss
-                result.values[better] = values[better]
-                result.best_epoch[better] = epoch
-                best_loss = np.minimum(best_loss, record_loss)
-                if checkpoints is not None:
-                    save_checkpoint(checkpoints / f"epoch_{epoch:04d}.npz", epoch, unknowns, moments, result)
-            mean_loss, largest = np.mean(losses, axis=0), np.max(norms, axis=0)
-            for s, label in enumerate(group.labels):
-                full = None if record_loss is None else float(record_loss[s])
-                clipped = bool(largest[s] > config.clip_norm)
-                row = EpochRow(epoch, label, float(mean_loss[s]), full, float(largest[s]), clipped, rate)
-                result.rows.append(row)
-            on_epoch(epoch, dict(zip(group.labels, mean_loss.tolist(), strict=True)))
-        result.traces = self.traces
-        return result
+    def _begin(self) -> TrainingState:
+        """Epoch 0: the default model, exactly."""
+        weights, moments = self.learner.initial()
+        unknowns = np.asarray(self._unknowns(weights))
+        starts = [task.runner.spin_up(task.default) for task in self.tasks]
+        states, record, validation = self._refresh([task.default for task in self.tasks], starts, 0, unknowns)
+        chosen = record if validation is None else validation
+        rows = [
+            EpochRow(0, label, float(record[s]), float(record[s]), 0.0, False, 0.0, _item(validation, s))
+            for s, label in enumerate(self.labels)
+        ]
+        draws = np.random.default_rng(self.config.seed).bit_generator.state
+        best_epoch = np.zeros(len(self.labels), int)
+        return TrainingState(
+            0, weights, moments, starts, states, unknowns, weights, chosen, best_epoch, 0, draws, rows
+        )  # fmt: skip
+
+    def _epoch(self, now: TrainingState, rng: np.random.Generator) -> TrainingState:
+        """One pass over the training windows; a refresh where one is due."""
+        epoch, weights, moments = now.epoch + 1, now.weights, now.moments
+        losses, norms = [], []
+        for draw in self._draws(rng):
+            batches = [self._batch(task, *rest) for task, *rest in zip(self.tasks, draw, now.states, strict=True)]
+            previous = weights
+            weights, moments, loss, gradient, norm = self._step(previous, moments, batches)
+            loss, gradient = np.asarray(loss), np.asarray(gradient)
+            if not (np.isfinite(loss).all() and np.isfinite(gradient).all()):
+                raise self._error(epoch, loss, gradient, np.asarray(self._unknowns(previous)), now.states, draw)
+            losses.append(loss)
+            norms.append(np.asarray(norm))
+        draws = rng.bit_generator.state
+        now = dataclasses.replace(now, epoch=epoch, weights=weights, moments=moments, draws=draws)
+        record = validation = None
+        if self._refreshes(epoch):
+            unknowns = np.asarray(self._unknowns(weights))
+            given = [self.parameters(task, unknowns) for task in self.tasks]
+            # a pass over the first year lets the deep soil follow the parameters
+            starts = [
+                task.runner.window(params, 0, start)[1]
+                for task, params, start in zip(self.tasks, given, now.starts, strict=True)
+            ]
+            states, record, validation = self._refresh(given, starts, epoch, unknowns)
+            now = dataclasses.replace(now, starts=starts, states=states)
+            now = self._choose(now, unknowns, record if validation is None else validation)
+        mean_loss, largest = np.mean(losses, axis=0), np.max(norms, axis=0)
+        rate = float(self.schedule(epoch * self.steps_per_epoch - 1))
+        rows = [
+            EpochRow(
+                epoch, label, float(mean_loss[s]), _item(record, s), float(largest[s]),
+                bool(largest[s] > self.config.clip_norm), rate, _item(validation, s),
+            )
+            for s, label in enumerate(self.labels)
+        ]  # fmt: skip
+        return dataclasses.replace(now, rows=[*now.rows, *rows])
+
+    def _choose(self, now: TrainingState, unknowns: np.ndarray, loss: np.ndarray) -> TrainingState:
+        """Keep what is better: site by site where sites are independent, else all sites together by their mean."""
+        if self.learner.per_site:
+            better = loss < now.best_loss
+        else:
+            better = np.full(loss.shape, loss.mean() < now.best_loss.mean())
+        best_unknowns = np.where(better[:, None], unknowns, now.best_unknowns)
+        return dataclasses.replace(
+            now,
+            best_unknowns=best_unknowns,
+            best_weights=jnp.asarray(best_unknowns) if self.learner.per_site
+            else (now.weights if better.any() else now.best_weights),
+            best_loss=np.where(better, loss, now.best_loss),
+            best_epoch=np.where(better, now.epoch, now.best_epoch),
+            stale=0 if better.any() else now.stale + 1,
+        )  # fmt: skip
 
     def _refresh(
-        self, params: Parameters, start: State, epoch: int, values: np.ndarray
-    ) -> tuple[list[State], np.ndarray]:
-        """Forward run of the training years: start states of the windows, and the loss per site."""
-        states, means = self.runner.record(params, self.group.last_training_window() + 1, start)
-        columns = self.columns
-        model = {flux: jnp.asarray(m[columns.window, :, columns.site].T) for flux, m in means.items()}
-        loss = np.asarray(self._record_losses(model, self.group.targets(columns), jnp.asarray(columns.site)))
-        if not np.isfinite(loss).all():
-            self._stop(epoch, loss, np.zeros_like(values), values, states, columns)
-        return states, loss
+        self, given: list[Given], starts: list, epoch: int, unknowns: np.ndarray
+    ) -> tuple[list[list], np.ndarray, np.ndarray | None]:
+        """Forward runs of the record: start states of the windows, losses of training and validation per site."""
+        all_states, parts = [], {False: [], True: []}
+        for task, params, start in zip(self.tasks, given, starts, strict=True):
+            group = task.group
+            states, means = task.runner.record(params, group.last_training_window() + 1, start)
+            all_states.append(states)
+            for validation in (False, True) if self.config.validation_years else (False,):
+                columns = group.validation_columns() if validation else task.columns
+                model = {flux: jnp.asarray(m[columns.window, :, columns.site].T) for flux, m in means.items()}
+                targets = group.targets(columns, validation)
+                loss = self._record_losses(len(group.towers), model, targets, jnp.asarray(columns.site))
+                parts[validation].append(np.asarray(loss))
+        record = np.concatenate(parts[False])
+        validation = np.concatenate(parts[True]) if parts[True] else None
+        scored = record if validation is None else record + validation
+        if not np.isfinite(scored).all():
+            draw = [task.columns for task in self.tasks]
+            raise self._error(epoch, scored, np.zeros_like(unknowns), unknowns, all_states, draw)
+        return all_states, record, validation
+
+    # ---- parameters -------------------------------------------------------------------------------
+
+    def parameters(self, task: Task, unknowns: Float[np.ndarray, "sites unknowns"]) -> Given:
+        """Parameters of a group's sites from all sites' unknowns."""
+        own, sites = jnp.asarray(unknowns[task.rows]), np.arange(len(task.group.towers))
+        if self.layout.varies:
+            return lambda forcing: self.layout.insert(task.default, task.space, own, sites, forcing)
+        return self.layout.insert(task.default, task.space, own, sites, task.group.forcing(0, 1))
+
+    def courses(self, task: Task, unknowns: Float[np.ndarray, "sites unknowns"]) -> Float[np.ndarray, "365 sites n"]:
+        """Every parameter by day of year."""
+        lai = [leaf_area_course(*pair) for pair in zip(task.group.towers, task.group.splits, strict=True)]
+        return course(self.layout, task.space, unknowns[task.rows], np.stack(lai, axis=1))
+
+    def mean_values(self, unknowns: Float[np.ndarray, "sites unknowns"]) -> Float[np.ndarray, "sites parameters"]:
+        """Parameter values, as means over a year where they change with it."""
+        if self.layout.varies:
+            return np.concatenate([self.courses(task, unknowns).mean(axis=0) for task in self.tasks])
+        return np.concatenate([np.asarray(task.space.values(jnp.asarray(unknowns[task.rows]))) for task in self.tasks])
 
     # ---- batches ----------------------------------------------------------------------------------
 
     def _steps_per_epoch(self) -> int:
         if self.config.windows_per_step == 0:
             return 1
-        return -(-int(np.bincount(self.columns.site).max()) // self.config.windows_per_step)
+        most = max(int(np.bincount(task.columns.site).max()) for task in self.tasks)
+        return -(-most // self.config.windows_per_step)
 
-    def _draws(self):
-        """The batches of an epoch; every batch has the same number of columns, so nothing recompiles."""
+    def _draws(self, rng: np.random.Generator):
+        """The batches of an epoch (columns per group); all have the same shape, so nothing recompiles."""
         if self.config.windows_per_step == 0:
-            yield self.columns
+            yield [task.columns for task in self.tasks]
             return
-        orders = []
-        for s in range(len(self.group.towers)):
-            windows = self.rng.permutation(self.columns.window[self.columns.site == s])
-            size = min(self.config.windows_per_step, windows.size)
-            orders.append(np.resize(windows, (self.steps_per_epoch, size)))
+        orders = [[self._order(task, s, rng) for s in range(len(task.group.towers))] for task in self.tasks]
         for step in range(self.steps_per_epoch):
-            site = np.concatenate([np.full(order.shape[1], s) for s, order in enumerate(orders)])
-            yield Columns(site, np.concatenate([order[step] for order in orders]))
+            yield [
+                Columns(
+                    np.concatenate([np.full(order.shape[1], s) for s, order in enumerate(own)]),
+                    np.concatenate([order[step] for order in own]),
+                )
+                for own in orders
+            ]
 
-    def _batch(self, columns: Columns, states: list[State]):
-        params = at_columns(self.params, columns.site)
-        site = at_columns(self.runner.site, columns.site)
-        forcing = self.group.window_forcing(columns)
-        state = start_states(states, columns)
-        return params, forcing, site, state, self.group.targets(columns), jnp.asarray(columns.site)
+    def _order(self, task: Task, s: int, rng: np.random.Generator) -> np.ndarray:
+        windows = rng.permutation(task.columns.window[task.columns.site == s])
+        size = min(self.config.windows_per_step, windows.size)
+        return np.resize(windows, (self.steps_per_epoch, size))
 
-    # ---- when it goes wrong -----------------------------------------------------------------------
+    def _batch(self, task: Task, columns: Columns, states: list):
+        params = at_columns(task.default, columns.site)
+        site = at_columns(task.runner.site, columns.site)
+        forcing = task.group.window_forcing(columns)
+        targets = task.group.targets(columns)
+        return params, forcing, site, start_states(states, columns), targets, jnp.asarray(columns.site)
 
-    def _stop(self, epoch, losses, gradient, values, states, columns) -> None:
-        s = int(np.argmax(~(np.isfinite(losses) & np.isfinite(gradient).all(axis=1))))
-        label = self.group.labels[s]
-        when, flux = self._first_non_finite(s, values, states, columns)
-        bad = [key for key, g in zip(self.space.keys, gradient[s], strict=True) if not np.isfinite(g)]
-        if when:
-            place = f"{flux} is not finite from {when}"
-        else:
-            windows = columns.window[columns.site == s].tolist()
-            starts = [str(self.group.window_start_time(window, s)) for window in windows]
-            place = f"the run is finite, the gradient is not (windows from {', '.join(starts)}; by {', '.join(bad)})"
-        parameters = dict(zip(self.space.keys, values[s].tolist(), strict=True))
-        named = ", ".join(f"{key.split('.')[1]}={value:.4g}" for key, value in parameters.items())
-        raise NonFiniteError(
-            f"site {label}, epoch {epoch}: loss {losses[s]:g}: {place}; parameters {named}",
-            {"site": label, "epoch": epoch, "time": when, "flux": flux, "parameters": parameters, "bad_gradients": bad},
-        )
+    # ---- small matters of the loop ------------------------------------------------------------------
 
-    def _first_non_finite(self, s, values, states, columns) -> tuple[str | None, str | None]:
-        params = self.space.insert(self.params, jnp.asarray(values, np.result_type(self.group.series["Tair"])))
-        for window in sorted(set(columns.window[columns.site == s].tolist())):
-            outputs, _ = self.runner.window(params, window, states[window])
-            for flux in self.group.observed:
-                broken = ~np.isfinite(np.asarray(getattr(outputs, flux))[:, s])
-                if broken.any():
-                    start = self.group.window_start_time(window, s)
-                    seconds = int(np.argmax(broken)) * int(self.group.dt[s])
-                    return str(start + np.timedelta64(seconds, "s")), flux
-        return None, None
+    def _refreshes(self, epoch: int) -> bool:
+        return epoch % self.config.refresh_every == 0 or epoch == self.config.epochs
 
+    def _stopped_early(self, now: TrainingState) -> bool:
+        return 0 < self.config.patience <= now.stale
 
-def save_checkpoint(path: Path, epoch: int, unknowns, moments, result: Trained) -> None:
-    """Write what is needed to look at (later: go on from) an epoch; appears under its name only when complete."""
-    leaves = {f"moment_{i}": np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(moments))}
-    part = path.with_name(f".{path.name}.part")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with part.open("wb") as stream:
-        np.savez(
-            stream, epoch=epoch, unknowns=np.asarray(unknowns), best_values=result.values,
-            best_epoch=result.best_epoch, **leaves,
+    def _report(self, now: TrainingState, on_epoch) -> None:
+        on_epoch(now.epoch, {row.site: row.loss for row in now.rows[-len(self.labels) :]})
+
+    def _error(self, epoch, losses, gradient, unknowns, states, draw) -> NonFiniteError:
+        bad = ~(np.isfinite(losses) & np.isfinite(gradient).all(axis=1))
+        s = int(np.argmax(bad))
+        which = next(i for i, task in enumerate(self.tasks) if s < task.rows.stop)
+        task = self.tasks[which]
+        names = [n for n, g in zip(self.layout.names, gradient[s], strict=True) if not np.isfinite(g)]
+        return non_finite_error(
+            task.runner, self.parameters(task, unknowns), states[which], draw[which], s - task.rows.start,
+            epoch=epoch, loss=float(losses[s]), bad_unknowns=names,
+            named_values=lambda: dict(zip(self.layout.keys, self.mean_values(unknowns)[s].tolist(), strict=True)),
         )  # fmt: skip
-    os.replace(part, path)
+
+    # ---- checkpoints ------------------------------------------------------------------------------
+
+    def _save(self, checkpoints: Checkpoints, now: TrainingState) -> None:
+        facts = {
+            "settings": self._settings(),
+            "data": self._data_digest(),
+            "epoch": now.epoch,
+            "stale": now.stale,
+            "draws": now.draws,
+            "best_loss": now.best_loss.astype(float).tolist(),
+            "best_epoch": now.best_epoch.tolist(),
+            "precision": str(now.best_loss.dtype),
+            "windows": [len(states) for states in now.states],
+            "rows": [dataclasses.asdict(row) for row in now.rows],
+        }
+        checkpoints.save(now.epoch, named_arrays(_arrays(now)), facts)
+
+    def _restore(self, arrays: dict[str, np.ndarray], facts: dict) -> TrainingState:
+        self._check_settings(facts)
+        weights, moments = self.learner.initial()
+        starts = [task.runner.spin_up(task.default, years=0) for task in self.tasks]  # only their structure counts
+        states = [[start] * count for start, count in zip(starts, facts["windows"], strict=True)]
+        best_loss = np.asarray(facts["best_loss"]).astype(facts["precision"])
+        best_epoch = np.asarray(facts["best_epoch"], int)
+        rows = [EpochRow(**row) for row in facts["rows"]]
+        unknowns = np.asarray(self._unknowns(weights))
+        blank = TrainingState(
+            facts["epoch"], weights, moments, starts, states, unknowns, weights, best_loss, best_epoch, facts["stale"],
+            facts["draws"], rows,
+        )  # fmt: skip
+        tree = rebuild(_arrays(blank), arrays)
+        stacks = zip(tree["states"], facts["windows"], strict=True)
+        tree["states"] = [_unstacked(stack, count) for stack, count in stacks]
+        on_device = {name: jax.tree.map(jnp.asarray, tree[name]) for name in ("weights", "moments", "best_weights")}
+        return dataclasses.replace(blank, **(tree | on_device))
+
+    def _settings(self) -> dict:
+        settings = {key: value for key, value in vars(self.config).items() if key != "output"}
+        return json.loads(json.dumps(settings))
+
+    def _check_settings(self, facts: dict) -> None:
+        old, new = facts["settings"], self._settings()
+        for key in sorted(old.keys() | new.keys()):
+            if old.get(key) != new.get(key):
+                raise InputError(
+                    f"config: {key} = {new.get(key)!r} differs from the checkpoint's {old.get(key)!r}: resume with the "
+                    "same settings, or start again with --overwrite"
+                )
+        if facts["data"] != self._data_digest():
+            raise InputError("checkpoint: forcing or observations have changed since: start again with --overwrite")
+
+    def _data_digest(self) -> str:
+        found = hashlib.sha256()
+        for task in self.tasks:
+            group = task.group
+            for table in (group.series, group.observed, group.weight, group.validation):
+                for name in sorted(table):
+                    found.update(f"{name}:{table[name].shape}".encode())
+                    found.update(np.ascontiguousarray(table[name]).tobytes())
+        return found.hexdigest()
+
+
+def _arrays(now: TrainingState) -> dict[str, Any]:
+    """The arrays of a state as one pytree; the windows' states are stacked."""
+    stacked = [jax.tree.map(lambda *leaves: np.stack(leaves), *states) for states in now.states]
+    return {
+        "weights": now.weights,
+        "moments": now.moments,
+        "starts": now.starts,
+        "states": stacked,
+        "best_unknowns": now.best_unknowns,
+        "best_weights": now.best_weights,
+    }
+
+
+def _unstacked(stack: Any, count: int) -> list:
+    return [jax.tree.map(lambda leaf, w=w: leaf[w], stack) for w in range(count)]
+
+
+def _item(values: np.ndarray | None, s: int) -> float | None:
+    return None if values is None else float(values[s])

@@ -6,7 +6,7 @@ step. Training runs the windows that hold scored observations as columns of one 
 state a forward run of the whole record had there.
 
 Sites whose clocks agree (model step, observed interval, offset) form a group that shares compiled code;
-groups train one after the other. Sites never share parameters here, so that changes nothing in the result.
+a training step holds all groups.
 """
 
 from __future__ import annotations
@@ -59,6 +59,8 @@ class Group(NamedTuple):
     """flux -> targets ``[intervals, sites, windows]``, 0 where not scored"""
     weight: dict[str, np.ndarray]
     """flux -> 1 where a target is scored in training, same shape"""
+    validation: dict[str, np.ndarray]
+    """flux -> 1 where a target is scored in validation, same shape"""
     sigma: dict[str, np.ndarray]
     """flux -> standard deviation of the training targets ``[sites]``"""
 
@@ -68,14 +70,22 @@ class Group(NamedTuple):
         return tuple(tower.label for tower in self.towers)
 
     def training_columns(self) -> Columns:
-        """Every window that holds a scored observation."""
-        scored = sum(weight.sum(axis=0) for weight in self.weight.values()) > 0
-        site, window = np.nonzero(scored)
+        """Every window that holds an observation scored in training."""
+        return self._scored(self.weight)
+
+    def validation_columns(self) -> Columns:
+        """Every window that holds an observation scored in validation."""
+        return self._scored(self.validation)
+
+    @staticmethod
+    def _scored(weights: dict[str, np.ndarray]) -> Columns:
+        site, window = np.nonzero(sum(weight.sum(axis=0) for weight in weights.values()) > 0)
         return Columns(site, window)
 
     def last_training_window(self) -> int:
-        """Index of the last window that training scores."""
-        return int(self.training_columns().window.max())
+        """Index of the last window that training or validation scores."""
+        both = (self.training_columns(), self.validation_columns())
+        return int(max(columns.window.max(initial=0) for columns in both))
 
     def forcing(self, start: int, stop: int) -> Forcing:
         """The forcing of all sites over the steps ``start:stop``."""
@@ -94,12 +104,13 @@ class Group(NamedTuple):
     def _forcing(series: dict[str, np.ndarray], dt: np.ndarray) -> Forcing:
         return Forcing(**{name: jnp.asarray(values) for name, values in series.items()}, dt=jnp.asarray(dt))
 
-    def targets(self, columns: Columns) -> dict[str, Target]:
-        """What the flux means ``[intervals, columns]`` of a batch are compared with."""
+    def targets(self, columns: Columns, validation: bool = False) -> dict[str, Target]:
+        """What the flux means ``[intervals, columns]`` of a batch are compared with, in training or in validation."""
+        weights = self.validation if validation else self.weight
         return {
             flux: Target(
                 jnp.asarray(self.observed[flux][:, columns.site, columns.window]),
-                jnp.asarray(self.weight[flux][:, columns.site, columns.window]),
+                jnp.asarray(weights[flux][:, columns.site, columns.window]),
                 jnp.asarray(self.sigma[flux]),
             )
             for flux in self.observed
@@ -153,6 +164,7 @@ def _group(towers: tuple[Tower, ...], clock: tuple[int, int, int], config: Confi
             model_time(tower.forcing),
             warmup_years=config.warmup_years,
             test_years=None if config.test_years < 0 else config.test_years,
+            validation_years=config.validation_years,
             where=tower.observations.file,
         )
         splits.append(split)
@@ -160,9 +172,9 @@ def _group(towers: tuple[Tower, ...], clock: tuple[int, int, int], config: Confi
     dtype = np.asarray(stacked.Tair).dtype
     stack = {
         part: {flux: np.stack([t[flux][i] for t in targets], axis=-1).astype(dtype) for flux in config.fluxes}
-        for i, part in enumerate(("observed", "weight", "sigma"))
+        for i, part in enumerate(("observed", "weight", "validation", "sigma"))
     }
-    for part in ("observed", "weight"):  # [window, interval, site] -> [interval, site, window]
+    for part in ("observed", "weight", "validation"):  # [window, interval, site] -> [interval, site, window]
         stack[part] = {flux: np.moveaxis(values, 0, -1) for flux, values in stack[part].items()}
     return Group(towers, tuple(splits), series, np.asarray(stacked.dt), site, steps, windows, ratio, offset, **stack)
 
@@ -175,8 +187,8 @@ def _cycled(forcing: Forcing, steps: int) -> Forcing:
 
 def _targets(
     tower: Tower, split: Split, times: TimeAxis, steps: int, windows: int, ratio: int, offset: int, config: Config
-) -> dict[str, tuple[np.ndarray, np.ndarray, float]]:
-    """Targets and weights ``[windows, intervals]`` and the targets' standard deviation, per flux."""
+) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray, float]]:
+    """Targets, weights in training and in validation ``[windows, intervals]``, the training targets' std, per flux."""
     observations = tower.observations
     first = align(times, observations.time, where=observations.file).first
     intervals = (steps - offset) // ratio
@@ -200,8 +212,15 @@ def _targets(
                 f"{observations.file}: {flux}: {count} measured step(s) to train on ({split.words}): "
                 "another site, target or split is needed"
             )
-        observed, weight = np.zeros((2, windows, intervals))
-        observed[window[scored], slot[scored]] = series.values[scored]
+        validated = np.zeros_like(scored) if split.validation is None else split.validation & series.measured & usable
+        if split.validation is not None and not validated.any():
+            raise InputError(
+                f"{observations.file}: {flux}: no measured step in validation ({split.words}): lower validation_years"
+            )
+        observed, weight, validation = np.zeros((3, windows, intervals))
+        kept = scored | validated
+        observed[window[kept], slot[kept]] = series.values[kept]
         weight[window[scored], slot[scored]] = 1.0
-        result[flux] = (observed, weight, np.float64(sigma))
+        validation[window[validated], slot[validated]] = 1.0
+        result[flux] = (observed, weight, validation, np.float64(sigma))
     return result

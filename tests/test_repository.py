@@ -77,16 +77,17 @@ def imported_packages():
     return found - set(sys.stdlib_module_names) - {"jlsm", "mdpl"}
 
 
-DISTRIBUTIONS = {"sklearn": "scikit_learn"}
-"""packages whose import has another name than what is installed"""
+IMPORTED_AS = {"orbax_checkpoint": "orbax", "scikit_learn": "sklearn"}
+"""distributions whose package has another name"""
 
 
 def requirement_names(requirements):
-    return {re.match(r"[A-Za-z0-9_.-]+", text).group().lower().replace("-", "_") for text in requirements}
+    names = {re.match(r"[A-Za-z0-9_.-]+", text).group().lower().replace("-", "_") for text in requirements}
+    return {IMPORTED_AS.get(name, name) for name in names}
 
 
 def test_dependencies_are_what_is_imported():
-    needed = {DISTRIBUTIONS.get(name, name.lower()) for name in imported_packages()}
+    needed = {name.lower() for name in imported_packages()}
     declared = requirement_names(PROJECT["dependencies"])
     optional = requirement_names(PROJECT["optional-dependencies"]["scale"])
     assert needed <= declared | optional, "imported but not declared"

@@ -28,14 +28,16 @@ def fake_simulate(
 ) -> tuple[Outputs, State]:
     """A bucket that evaporates with vcmax25 and remembers; Qh answers to the leaf reflectance."""
     vegetation = params.vegetation
+    # like the model's, its parameters may be time series
+    vcmax25 = jnp.broadcast_to(vegetation.vcmax25, forcing.SWdown.shape)
 
     def step(water, now):
-        sun, rain = now
-        evaporation = sun * vegetation.vcmax25 / 200.0 * water
+        sun, rain, vcmax25 = now
+        evaporation = sun * vcmax25 / 200.0 * water
         water = water + forcing.dt * ((0.5 - water) / MEMORY + rain - evaporation * 2e-10)
         return water, (evaporation, water)
 
-    water, (latent, moisture) = jax.lax.scan(step, state.soil_moisture[0], (forcing.SWdown, forcing.Precip))
+    water, (latent, moisture) = jax.lax.scan(step, state.soil_moisture[0], (forcing.SWdown, forcing.Precip, vcmax25))
     net = forcing.SWdown * (1.0 - vegetation.leaf_reflectance_nir)
     sensible = 0.5 * net + 20.0 * (vegetation.leaf_area_scale - 1.0)
     filled = {"Qle": latent, "Qh": sensible, "Rnet": net, "Qg": net - latent - sensible}

@@ -49,6 +49,9 @@ def test_evaluate_prints_json_with_nothing_else(files):
         (["evaluate", "{model}", "{flux}", "--from", "2011-01-01"], "no measured step"),
         (["calibrate"], "embedded data set is not there yet"),
         (["calibrate", "absent.toml"], "absent.toml: no such file"),
+        (["calibrate", "--data", ".", "--resume", "--overwrite"], "give one of them"),
+        (["calibrate", "--data", ".", "--learner", "forest"], "use one of network, direct"),
+        (["transfer"], "transfer needs towers"),
         (["calibrate", "--data", "absent"], "no such folder"),
         (["calibrate", "--data", ".", "--path", "surrogate"], "comes with issue 3"),
         (["calibrate", "--data", ".", "--target", "bowen"], "use one of raw, corrected"),
@@ -70,7 +73,7 @@ def test_a_run_with_nan_is_refused(tmp_path, files):
     assert result.exit_code == 2 and "Qle at 2001-01-01T02:30:00: not finite" in result.stderr
 
 
-@pytest.mark.parametrize("command", ["calibrate", "evaluate"])
+@pytest.mark.parametrize("command", ["calibrate", "evaluate", "transfer"])
 def test_help(command):
     result = runner.invoke(app, [command, "--help"])
     assert result.exit_code == 0 and "--help" in result.output
@@ -95,6 +98,8 @@ def test_calibrate_on_real_files_with_the_fake_model(tmp_path, monkeypatch, fold
         rows = list(csv.DictReader(stream))
     assert {row["step"] for row in rows} == {step} and {row["target"] for row in rows} == {"raw", "corrected"}
     assert {row["flux"] for row in rows} >= {"Qle", "Qh", "Rnet"} and (run / f"{code}_calibrated.nc").is_file()
+    result = runner.invoke(app, ["calibrate", "-o", str(run), "--resume"])
+    assert result.exit_code == 0, "a finished run resumes to its end, with its own settings: " + result.output
     again = runner.invoke(app, [*arguments, str(config)])
     assert again.exit_code == 2 and "holds an earlier run" in again.stderr
     # the file scores as the table says

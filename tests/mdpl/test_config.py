@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -11,14 +12,12 @@ from hypothesis import strategies as st
 from jlsm.errors import InputError
 from jlsm.parameters import PARAMETERS, PFT_PARAMETERS, default_parameters, get_parameter, replace_parameters
 from mdpl.config import Config, config_from_dict, load_config
-from mdpl.search_space import C4_PARAMETERS, EDGE, search_space, select_parameters
+from mdpl.search_space import C4_PARAMETERS, EDGE, bounded, declared_forms, search_space, select_parameters
 from mdpl.sites import find_site_files
 from tests.mdpl.fakes import make_site
 
 
 def stacked(params, sites=1):
-    import jax
-
     return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (sites,)), params)
 
 
@@ -44,7 +43,7 @@ def test_relative_data_is_relative_to_the_file(tmp_path):
         ({"sites": "DE-Geb"}, "must be a list of texts"),
         ({"fluxes": {"Qle": "x"}}, "must be a table of numbers"),
         ({"target": "bowen"}, "use one of raw, corrected"),
-        ({"loss": {"rmse": 1.0}}, "use one of mse, huber, correlation"),
+        ({"loss": {"mae": 1.0}}, "use one of mse, rmse, huber, nse, kge, correlation"),
         ({"fluxes": {"NEE": 1.0}}, "use one of Qle, Qh, Rnet, Qg"),
         ({"fluxes": {"Qle": 0.0}}, "no positive weight"),
         ({"loss": {"mse": -1.0}}, "must be 0 or more"),
@@ -52,6 +51,15 @@ def test_relative_data_is_relative_to_the_file(tmp_path):
         ({"path": "magic"}, "use one of lsm, surrogate"),
         ({"refresh_every": 0}, "must be 1 or more"),
         ({"learning_rate": 0.0}, "must be above 0"),
+        ({"learner": "forest"}, "use one of network, direct"),
+        ({"encoder": "cnn"}, "use one of gru, lstm, tcn, transformer"),
+        ({"encoder": "transformer", "hidden": 30}, "multiple of 4"),
+        ({"schedule": "step"}, "use one of cosine, constant"),
+        ({"epochs": 3, "warmup_epochs": 3}, "must be fewer than epochs"),
+        ({"prior": -1.0}, "must be 0 or more"),
+        ({"patience": -1}, "must be 0 or more"),
+        ({"time_varying": {"vcmax25": "weekly"}}, "use one of constant, seasonal, phenology"),
+        ({"time_varying": {"vcmax25": 1}}, "must be a table of texts"),
         ({"test_years": 0}, "must be 1 or more, or -1"),
     ],
 )
@@ -78,6 +86,15 @@ def test_selection():
         "vegetation.vcmax25", "soil.albedo_vis", "soil.albedo_nir"
     )  # fmt: skip
     assert "vegetation.canopy_height" not in select_parameters(("pft",), exclude=("canopy_height",))
+
+
+def test_declared_forms():
+    keys = select_parameters(("vcmax25", "ball_berry_slope"))
+    assert declared_forms({"vcmax25": "seasonal"}, keys) == {"vegetation.vcmax25": "seasonal"}
+    with pytest.raises(InputError, match="not among the searched parameters"):
+        declared_forms({"canopy_height": "seasonal"}, keys)
+    with pytest.raises(InputError, match="unknown parameter 'vcmax'"):
+        declared_forms({"vcmax": "seasonal"}, keys)
 
 
 @pytest.mark.parametrize(
@@ -107,15 +124,36 @@ def test_c4_parameters_only_where_c4_plants_grow():
     assert not set(none.keys) & set(C4_PARAMETERS)
 
 
-def test_start_is_the_default_or_just_inside_its_bound():
+def test_offset_zero_is_the_default_to_the_last_bit():
+    """In both precisions, compiled or not, on a bound or not; and every parameter can move from there."""
     params = stacked(default_parameters(make_site()))
     space = search_space(PFT_PARAMETERS, params, 1)
-    start = np.asarray(space.values(jnp.asarray(space.start())))
-    share = (space.default - space.lower) / (space.upper - space.lower)
-    inner = (share > EDGE) & (share < 1 - EDGE)
-    np.testing.assert_allclose(start[inner], space.default[inner], rtol=1e-4)
-    assert (np.abs(start - space.default) <= 1.01 * EDGE * (space.upper - space.lower)).all()
-    assert not inner.all(), "vegetation_cover starts on its bound"
+    assert (space.default == space.upper).any() and (space.default > space.lower).all()
+    for dtype in (jnp.float32, jnp.float64):
+        start = jnp.asarray(space.start(), dtype)
+        for values in (space.values(start), jax.jit(space.values)(start)):
+            inserted = space.insert(params, values)
+            for key in space.keys:
+                assert get_parameter(inserted, key)[0] == get_parameter(params, key)[0], key
+    slope = jax.vmap(jax.grad(lambda u, *rest: bounded(u, *rest)))(
+        jnp.zeros(len(space.keys)), space.default[0], space.lower, space.upper
+    )
+    assert (slope > 0.009 * (space.upper - space.lower)).all()
+
+
+@pytest.mark.parametrize("default", [0.0, 0.001, 0.3, 1.0])
+def test_offsets_follow_a_sigmoid_and_reach_the_range(default):
+    offsets = jnp.linspace(-12, 12, 401)
+    values = bounded(offsets, default, 0.0, 1.0)
+    assert (values >= 0).all() and (values <= 1).all()
+    share = np.clip(default, EDGE, 1 - EDGE)
+    inner = (offsets < 0) if default == 1.0 else (offsets > 0)
+    sigmoid = 1 / (1 + np.exp(-(offsets + np.log(share / (1 - share)))))
+    np.testing.assert_allclose(values[inner], (default + sigmoid - share)[inner], atol=1e-12)
+    assert values.max() - values.min() > 1 - 2 * EDGE
+    # beyond a bound the value comes back: the slope says so, there is no dead zone
+    slope = jax.vmap(jax.grad(bounded), (0, None, None, None))(offsets[190:211], default, 0.0, 1.0)
+    assert (jnp.abs(slope) > 0.005).all()
 
 
 @settings(deadline=None)  # the first call compiles

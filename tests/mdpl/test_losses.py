@@ -7,7 +7,20 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mdpl.losses import LOSSES, Compared, Pool, huber, mean_squared_error, one_minus_correlation, total_loss
+from mdpl.losses import (
+    LOSSES,
+    Compared,
+    Pool,
+    huber,
+    mean_squared_error,
+    one_minus_correlation,
+    one_minus_kge,
+    one_minus_nse,
+    prior_penalty,
+    root_mean_squared_error,
+    total_loss,
+)
+from mdpl.metrics import scores
 
 MODEL = jnp.array([1.0, 2.0, 6.0, 5.0])
 OBSERVED = jnp.array([2.0, 4.0, 6.0, 0.0])
@@ -21,6 +34,34 @@ def data(model=MODEL, observed=OBSERVED, weight=WEIGHT, sigma=SIGMA) -> Compared
 
 def test_squared_error_over_variance():
     assert mean_squared_error(data()) == pytest.approx((1 + 4 + 0) / 3 / 4)
+
+
+def test_losses_that_are_scores_agree_with_the_metrics():
+    """rmse, nse and kge against the definitions that metrics.csv uses."""
+    found = scores(np.asarray(MODEL), np.asarray(OBSERVED), np.asarray(WEIGHT) > 0)
+    assert root_mean_squared_error(data()) == pytest.approx(found.rmse / 2.0, rel=1e-12)
+    assert one_minus_nse(data()) == pytest.approx((found.rmse / found.std_obs) ** 2, rel=1e-12)
+    assert one_minus_kge(data()) == pytest.approx(1.0 - found.kge, rel=1e-12)
+    assert one_minus_correlation(data()) == pytest.approx(1.0 - found.r, rel=1e-12)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_gradient_against_differences_in_float64(name):
+    rng = np.random.default_rng(0)
+    model, observed = jnp.asarray(60 + 30 * rng.normal(size=(2, 40)))
+    case = data(model, observed, jnp.asarray(rng.random(40) < 0.8, float), jnp.asarray(30.0))
+    slope = jax.grad(lambda m: LOSSES[name](case._replace(model=m)))(model)
+    for i in range(0, 40, 7):
+        step = jnp.zeros(40).at[i].set(1e-4)
+        up, down = (LOSSES[name](case._replace(model=model + sign * step)) for sign in (1, -1))
+        # central differences err by h^2 times a third derivative of order 1e-5 and by rounding over h
+        assert slope[i] == pytest.approx(float(up - down) / 2e-4, rel=1e-6, abs=1e-10)
+
+
+def test_prior_is_the_mean_square_of_what_acts():
+    unknowns = jnp.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])
+    active = np.array([[True, True], [True, False], [False, False]])
+    np.testing.assert_allclose(prior_penalty(unknowns, active), [2.5, 9.0, 0.0])
 
 
 def test_huber_is_square_then_linear():
