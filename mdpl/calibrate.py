@@ -11,7 +11,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jlsm.errors import InputError
 from jlsm.parameters import Parameters
 from mdpl import run_directory
 from mdpl.checkpoints import Checkpoints
@@ -22,7 +21,7 @@ from mdpl.intervals import model_time
 from mdpl.learners import NetworkLearner
 from mdpl.observations import FLUXES
 from mdpl.paths import Path as ModelPath
-from mdpl.runner import Given
+from mdpl.runner import Given, Runner
 from mdpl.search_space import declared_forms, select_parameters
 from mdpl.sites import Tower, find_site_files, load_towers
 from mdpl.training import NonFiniteError, Trained, Trainer
@@ -67,7 +66,7 @@ def calibrate(
 
     Args:
         config: what to do; checked here.
-        path: the model; the LSM when None.
+        path: the model that is judged, and trained through where ``config.path`` is "lsm"; the LSM when None.
         towers: sites in memory instead of ``config.data``.
         progress: callbacks.
         overwrite: write into a directory that holds an earlier run.
@@ -81,51 +80,89 @@ def calibrate(
     progress = progress or Progress()
     keys = select_parameters(config.parameters, config.exclude)
     forms = declared_forms(config.time_varying, keys)
+    embedded = towers is None and not config.data
     if towers is None:
-        if not config.data:
-            raise InputError(
-                "no config and no data: the embedded data set is not there yet (issue 3): give --data DIR with "
-                "<SITE>_*_Met.nc and _Flux.nc files"
-            )
+        if embedded:
+            config = dataclasses.replace(config, data=str(_embedded_data(progress)))
         progress.stage("reading towers")
         towers = load_towers(find_site_files(config.data, config.sites), config.lai)
     labels = tuple(tower.label for tower in towers)
-    output = config.output or str(Path("runs") / "+".join(labels))
+    name = "five_crops_synthetic" if embedded and not config.sites else "+".join(labels)
+    output = config.output or str(Path("runs") / name)
     config = dataclasses.replace(config, sites=config.sites or labels, output=output)
     groups = group_towers(towers, config)
     if path is None:
         from mdpl.paths import lsm_path
 
         path = lsm_path()
-    trainer = Trainer(path, groups, keys, config, forms)
+    trainer, result = Trainer(path, groups, keys, config, forms), None
     directory = run_directory.create_run_directory(output, overwrite, resume)
-    checkpoints = Checkpoints(directory / "checkpoints")
     if not resume:
         run_directory.write_config(directory, config)
-    progress.stage(f"training {', '.join(trainer.labels)}")
-    try:
-        result = trainer.train(
-            lambda epoch, losses: progress.epoch(epoch, config.epochs, losses), checkpoints, resume=resume
-        )
-    except NonFiniteError as error:
-        run_directory.write_stop(directory, error.details)
-        raise
-    finally:
-        checkpoints.close()
+    imitation = None if config.path == "lsm" else _surrogate(path, towers, keys, progress)
+    for phase in (imitation, path) if config.path == "surrogate-then-lsm" else (imitation or path,):
+        if trainer.path is not phase:
+            trainer = Trainer(phase, groups, keys, config, forms)
+        folder = directory / ("checkpoints" if phase is path else "checkpoints_surrogate")
+        start = None if result is None else result.weights
+        result = _train(trainer, directory, folder, start, resume, progress)
     run_directory.write_losses(directory, result.rows)
     parameters = _write_parameters(directory, trainer, result)
     metrics, notes, series = [], _notes(trainer, config, result), {}
     for task in trainer.tasks:
-        for stage, params in {"default": task.default, "calibrated": trainer.parameters(task, result.unknowns)}.items():
+        learned = trainer.parameters(task, result.unknowns)
+        if trainer.path is imitation:
+            progress.stage("running the whole record, the surrogate's own claim")
+            _run_stage(None, task, "surrogate", learned, metrics, {})
+        judged = task._replace(runner=Runner(path, task.group, config))
+        for stage, params in {"default": task.default, "calibrated": learned}.items():
             progress.stage(f"running the whole record, {stage} parameters")
-            _run_stage(directory, task, stage, params, metrics, series)
+            _run_stage(directory, judged, stage, params, metrics, series)
     run_directory.write_metrics(directory, metrics)
     progress.stage("drawing")
     from mdpl.plots import draw_run
 
     splits = {tower.label: split for group in groups for tower, split in zip(group.towers, group.splits, strict=True)}
     draw_run(directory, towers, splits, metrics, result.rows, series)
+    from mdpl.report import write_report
+
+    write_report(directory)
     return Calibration(directory, metrics, parameters, result, notes)
+
+
+def _embedded_data(progress: Progress) -> Path:
+    from mdpl.data import five_crops_synthetic
+
+    return five_crops_synthetic(lambda text, done, total: progress.stage(f"embedded data: {text}"))
+
+
+def _surrogate(teacher: ModelPath, towers: list[Tower], keys: tuple[str, ...], progress: Progress) -> ModelPath:
+    """The path through a surrogate of ``teacher`` at these towers, from the cache where one was trained before."""
+    from mdpl.data.synthetic import cache_folder
+    from mdpl.paths import surrogate_path
+    from mdpl.surrogate_training import train_or_load_surrogate
+
+    progress.stage("surrogate")
+    told = lambda what, share: progress.stage(f"surrogate: {what}, {share:.0%}")  # noqa: E731
+    return surrogate_path(
+        train_or_load_surrogate(towers, keys, cache_folder() / "surrogates", teacher=teacher, progress=told)
+    )
+
+
+def _train(trainer: Trainer, directory: Path, folder: Path, start, resume: bool, progress: Progress) -> Trained:
+    """Train, with checkpoints in ``folder``; leaves ``stopped.json`` in the run directory where something breaks."""
+    checkpoints = Checkpoints(folder)
+    progress.stage(f"training {', '.join(trainer.labels)}")
+    epochs = trainer.config.epochs
+    try:
+        return trainer.train(
+            lambda epoch, losses: progress.epoch(epoch, epochs, losses), checkpoints, resume=resume, start=start
+        )
+    except NonFiniteError as error:
+        run_directory.write_stop(directory, error.details)
+        raise
+    finally:
+        checkpoints.close()
 
 
 def _write_parameters(directory: Path, trainer: Trainer, result: Trained) -> list[tuple]:
@@ -148,18 +185,22 @@ def _write_parameters(directory: Path, trainer: Trainer, result: Trained) -> lis
     return rows
 
 
-def _run_stage(directory: Path, task: TrainingTask, stage: str, params: Given, metrics: list, series: dict) -> None:
-    """Spin up, run the whole record, write NetCDF, score; collects into ``metrics`` and ``series``."""
+def _run_stage(
+    directory: Path | None, task: TrainingTask, stage: str, params: Given, metrics: list, series: dict
+) -> None:
+    """Spin up, run the whole record, write NetCDF (no directory: none), score; collects ``metrics``, ``series``."""
     from jlsm.io import to_dataset, write_dataset
 
     group = task.group
     outputs = task.runner.whole_record(params)
     for s, (tower, split) in enumerate(zip(group.towers, group.splits, strict=True)):
         own = jax.tree.map(lambda leaf, s=s, n=tower.forcing.steps: leaf[:n, ..., s], outputs)
-        dataset = to_dataset(own, tower.forcing, tower.site, params=_written(task, params, s))
-        dataset.attrs["parameter_stage"] = stage
-        write_dataset(dataset, directory / f"{tower.label}_{stage}.nc")
-        fluxes = {flux: np.asarray(getattr(own, flux), np.float64) for flux in FLUXES}
+        if directory is not None:
+            dataset = to_dataset(own, tower.forcing, tower.site, params=_written(task, params, s))
+            dataset.attrs["parameter_stage"] = stage
+            write_dataset(dataset, directory / f"{tower.label}_{stage}.nc")
+        given = [flux for flux in FLUXES if getattr(own, flux) is not None]
+        fluxes = {flux: np.asarray(getattr(own, flux), np.float64) for flux in given}
         periods = {"train": split.train, "test": split.test}
         if split.validation is not None:
             periods["validation"] = split.validation

@@ -67,7 +67,7 @@ def calibrate(
     sites: Annotated[str | None, typer.Option(help="Site codes, or starts of file names, with commas between.")] = None,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Run directory; default runs/<sites>.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the training windows.")] = None,
-    path: Annotated[str | None, typer.Option(help="What is differentiated: lsm (surrogate comes later).")] = None,
+    path: Annotated[str | None, typer.Option(help="Differentiated: lsm, surrogate or surrogate-then-lsm.")] = None,
     target: Annotated[str | None, typer.Option(help="Observations to fit: raw or corrected.")] = None,
     test_years: Annotated[int | None, typer.Option(help="Whole years held back at the end.")] = None,
     learner: Annotated[str | None, typer.Option(help="network (one g_z for all sites) or direct.")] = None,
@@ -95,11 +95,6 @@ def calibrate(
         "seed": seed,
     }
     config = dataclasses.replace(config, **{key: value for key, value in given.items() if value is not None}).check()
-    if not config.data:
-        raise InputError(
-            "no config and no data: the embedded data set is not there yet (issue 3): give --data DIR with "
-            "<SITE>_*_Met.nc and _Flux.nc files"
-        )
     if resume and overwrite:
         raise InputError("--resume goes on with a run and --overwrite starts it again: give one of them")
     prepare_jax()

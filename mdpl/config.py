@@ -11,7 +11,7 @@ from typing import Any
 
 from jlsm.errors import InputError
 
-PATHS = ("lsm", "surrogate")
+PATHS = ("lsm", "surrogate", "surrogate-then-lsm")
 TARGETS = ("raw", "corrected")
 LEARNERS = ("network", "direct")
 SCHEDULES = ("cosine", "constant")
@@ -27,13 +27,14 @@ class Config:
     """A calibration. Every field is a key of ``config.toml``."""
 
     data: str = ""
-    """folder with <SITE>_*_Met.nc and _Flux.nc files"""
+    """folder with <SITE>_*_Met.nc and _Flux.nc files; empty: the embedded synthetic data set"""
     sites: tuple[str, ...] = ()
     """site codes or starts of record names; empty: every pair in the folder"""
     output: str = ""
     """run directory; empty: runs/<sites>"""
     path: str = "lsm"
-    """what is differentiated: the land surface model (``lsm``)"""
+    """what is differentiated: the land surface model (``lsm``), the ``surrogate`` that imitates it, or one after the
+    other (``surrogate-then-lsm``); scores always come from the land surface model"""
     parameters: tuple[str, ...] = ("pft",)
     """``pft``, keys, names or globs (``soil.*``)"""
     exclude: tuple[str, ...] = ()
@@ -128,8 +129,6 @@ class Config:
             raise InputError(f"config: warmup_epochs = {self.warmup_epochs}: must be fewer than epochs = {self.epochs}")
         if self.test_years == 0 or self.test_years < -1:
             raise InputError(f"config: test_years = {self.test_years}: must be 1 or more, or -1 for 30 % of the record")
-        if self.path == "surrogate":
-            raise InputError("config: path 'surrogate' comes with issue 3: use --path lsm")
         return self
 
     @property

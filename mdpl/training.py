@@ -178,6 +178,7 @@ class Trainer:
         on_epoch: Callable[[int, dict[str, float]], None] = lambda epoch, losses: None,
         checkpoints: Checkpoints | None = None,
         resume: bool = False,
+        start: Any = None,
     ) -> Trained:
         """Run all epochs.
 
@@ -185,13 +186,15 @@ class Trainer:
             on_epoch: called with the epoch and the losses by site.
             checkpoints: where to save, at every refresh, once a minute, and when interrupted.
             resume: go on from the newest checkpoint; from the beginning where there is none.
+            start: weights of the learner to begin with (another path's ``Trained.weights``), which epoch 0 then
+                scores; None: those of the default parameters.
 
         Raises:
             NonFiniteError: at the first loss or gradient that is not finite.
             InputError: a checkpoint of other settings or data, or that cannot be read or written.
         """
         found = checkpoints.latest() if resume and checkpoints is not None else None
-        now = self._begin() if found is None else self._restore(*found)
+        now = self._begin(start) if found is None else self._restore(*found)
         rng = np.random.default_rng()
         rng.bit_generator.state = now.draws
         saved, saved_at = now.epoch if found else None, time.monotonic()
@@ -212,12 +215,17 @@ class Trainer:
             now.best_epoch, now.epoch, self.traces,
         )  # fmt: skip
 
-    def _begin(self) -> TrainingState:
-        """Epoch 0: the default model, exactly."""
+    def _begin(self, start: Any = None) -> TrainingState:
+        """Epoch 0: the default model, exactly, unless other weights are given."""
         weights, moments = self.learner.initial()
+        given = [task.default for task in self.tasks]
+        if start is not None:
+            weights = jax.tree.map(jnp.asarray, start)
+            unknowns = np.asarray(self._unknowns(weights))
+            given = [self.parameters(task, unknowns) for task in self.tasks]
         unknowns = np.asarray(self._unknowns(weights))
-        starts = [task.runner.spin_up(task.default) for task in self.tasks]
-        states, record, validation = self._refresh([task.default for task in self.tasks], starts, 0, unknowns)
+        starts = [task.runner.spin_up(params) for task, params in zip(self.tasks, given, strict=True)]
+        states, record, validation = self._refresh(given, starts, 0, unknowns)
         chosen = record if validation is None else validation
         rows = [
             EpochRow(0, label, float(record[s]), float(record[s]), 0.0, False, 0.0, _item(validation, s))

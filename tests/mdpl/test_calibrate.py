@@ -68,6 +68,7 @@ def test_run_directory_is_complete(finished):
         "loss.png",
         "taylor_Qh.png",
         "taylor_Qle.png",
+        "report.html",
     }
     expected |= {f"{site}_{stage}.nc" for site in ("XX-Toy", "XX-Two") for stage in ("default", "calibrated")}
     expected |= {"checkpoints", "cycles_XX-Toy.png", "cycles_XX-Two.png"}
@@ -255,3 +256,28 @@ def test_trainer_is_usable_by_itself():
     groups = group_towers([make_tower(TRUTH, days=365)], QUICK)
     trainer = Trainer(FAKE_PATH, groups, tuple(TRUTH), dataclasses.replace(QUICK, epochs=2))
     assert [row.epoch for row in trainer.train().rows] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("path", ["surrogate", "surrogate-then-lsm"])
+def test_paths_through_a_surrogate_are_judged_by_the_model(tmp_path, monkeypatch, path):
+    """The trainer gets another model with the surrogate's signature; every score but its own claim is the judge's."""
+    import mdpl.calibrate as module
+
+    def brighter(params, *rest, **kwargs):
+        outputs, state = FAKE_PATH.simulate(params, *rest, **kwargs)
+        return dataclasses.replace(outputs, Qle=1.5 * outputs.Qle), state
+
+    imitation = FAKE_PATH._replace(simulate=brighter)
+    monkeypatch.setattr(module, "_surrogate", lambda *_: imitation)
+    config = Config(parameters=tuple(TRUTH), window_days=120, epochs=4, refresh_every=2, output=str(tmp_path / "run"),
+                    path=path)  # fmt: skip
+    found = module.calibrate(config, path=FAKE_PATH, towers=[make_tower(TRUTH, days=4 * 365, noise=2.0)])
+    stages = {stage for _, stage, _ in found.metrics}
+    assert stages == ({"default", "calibrated", "surrogate"} if path == "surrogate" else {"default", "calibrated"})
+    by_stage = {stage: row.scores for _, stage, row in found.metrics if row.flux == "Qle" and row.period == "test"
+                and row.target == "raw"}  # fmt: skip
+    if path == "surrogate":  # its Qle is half as much again as the model's with the same parameters
+        observed = by_stage["calibrated"].std_mod
+        np.testing.assert_allclose(by_stage["surrogate"].std_mod, 1.5 * observed, rtol=1e-5)
+    assert (tmp_path / "run" / "checkpoints_surrogate").is_dir()
+    assert (tmp_path / "run" / "checkpoints").is_dir()

@@ -47,7 +47,6 @@ def test_relative_data_is_relative_to_the_file(tmp_path):
         ({"fluxes": {"NEE": 1.0}}, "use one of Qle, Qh, Rnet, Qg"),
         ({"fluxes": {"Qle": 0.0}}, "no positive weight"),
         ({"loss": {"mse": -1.0}}, "must be 0 or more"),
-        ({"path": "surrogate"}, "comes with issue 3"),
         ({"path": "magic"}, "use one of lsm, surrogate"),
         ({"refresh_every": 0}, "must be 1 or more"),
         ({"learning_rate": 0.0}, "must be above 0"),
