@@ -111,7 +111,7 @@ def write_parameters(directory: Path, rows: list[tuple]) -> None:
 
 def write_courses(directory: Path, rows: list[tuple]) -> None:
     """``parameters_seasonal.csv``: parameters that change with time, by day of year."""
-    write_table(directory / "parameters_seasonal.csv", ("site", "name", "day_of_year", "value", "default"), rows)
+    write_table(directory / "parameters_seasonal.csv", ("site", "name", "day", "value", "default"), rows)
 
 
 def write_metrics(directory: Path, rows: list[tuple[str, str, ScoreRow]]) -> None:

@@ -26,8 +26,9 @@ class ParameterRow(NamedTuple):
     default: float
     calibrated: float
     unit: str
-    lower: float
-    upper: float
+    lower: float | None
+    upper: float | None
+    """None in the lines of a time-varying parameter's coefficients, which have no bounds"""
 
 
 class SeasonalRow(NamedTuple):
@@ -82,7 +83,8 @@ def read_run(directory: str | Path) -> Run:
         directory=directory,
         config=config,
         metrics=read_metrics(directory / "metrics.csv"),
-        parameters=_records(directory / "parameters.csv", ParameterRow),
+        # the figures and tables show parameters; coefficients of time-varying ones (no bounds) have their courses
+        parameters=[row for row in _records(directory / "parameters.csv", ParameterRow) if row.lower is not None],
         losses=_records(directory / "loss.csv", EpochRow),
         seasonal=_seasonal(seasonal) if seasonal.is_file() else [],
     )
