@@ -6,18 +6,17 @@ Heavy imports stand inside the commands, so that ``--help`` answers at once.
 from __future__ import annotations
 
 import dataclasses
-import functools
 import json
 import math
 import time
-import warnings
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from jlsm.errors import InputError, RepairWarning
+from jlsm.errors import InputError
 from mdpl.data.cli import data_app
+from mdpl.one_line_errors import one_line_errors
 
 app = typer.Typer(
     name="mdpl",
@@ -34,33 +33,8 @@ def main() -> None:
     app()
 
 
-def _one_line_errors(command):
-    """A user's mistake prints one line on stderr and exits with code 2; Ctrl-C exits with 130."""
-
-    @functools.wraps(command)
-    def wrapped(*args, **kwargs):
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("always", RepairWarning)
-                warnings.showwarning = _show_warning
-                return command(*args, **kwargs)
-        except InputError as error:
-            typer.echo(f"error: {' '.join(str(error).split())}", err=True)
-            raise typer.Exit(2) from error
-        except KeyboardInterrupt as error:
-            typer.echo("stopped: a calibration goes on with --resume", err=True)
-            raise typer.Exit(130) from error
-
-    return wrapped
-
-
-def _show_warning(message, category, filename, lineno, file=None, line=None) -> None:
-    kind = "warning" if issubclass(category, RepairWarning) else category.__name__
-    typer.echo(f"{kind}: {' '.join(str(message).split())}", err=True)
-
-
 @app.command()
-@_one_line_errors
+@one_line_errors
 def calibrate(
     config_file: Annotated[Path | None, typer.Argument(metavar="[CONFIG.toml]", help="Options win over it.")] = None,
     data: Annotated[Path | None, typer.Option(help="Folder with <SITE>_*_Met.nc and _Flux.nc files.")] = None,
@@ -109,7 +83,7 @@ def calibrate(
 
 
 @app.command()
-@_one_line_errors
+@one_line_errors
 def transfer(
     config_file: Annotated[Path | None, typer.Argument(metavar="[CONFIG.toml]", help="Options win over it.")] = None,
     data: Annotated[Path | None, typer.Option(help="Folder with <SITE>_*_Met.nc and _Flux.nc files.")] = None,
@@ -204,7 +178,7 @@ def _print_calibration(calibration, seconds: float) -> None:
 
 
 @app.command()
-@_one_line_errors
+@one_line_errors
 def evaluate(
     model_file: Annotated[Path, typer.Argument(metavar="OUT.nc", help="ALMA output of jlsm or another model.")],
     flux_file: Annotated[Path, typer.Argument(metavar="FLUX.nc", help="PLUMBER2-style Flux file.")],
@@ -241,7 +215,7 @@ def evaluate(
 
 
 @app.command()
-@_one_line_errors
+@one_line_errors
 def report(
     run_dir: Annotated[Path, typer.Argument(metavar="RUN_DIR", help="Run directory of `mdpl calibrate`.")],
 ) -> None:
@@ -252,7 +226,7 @@ def report(
 
 
 @app.command()
-@_one_line_errors
+@one_line_errors
 def baselines(
     data: Annotated[Path, typer.Option(help="Folder with <SITE>_*_Met.nc and _Flux.nc files.")],
     sites: Annotated[str | None, typer.Option(help="Site codes, or starts of file names, with commas between.")] = None,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,29 +10,13 @@ from typing import Annotated
 import typer
 
 from jlsm.errors import InputError
+from mdpl.one_line_errors import one_line_errors
 
 data_app = typer.Typer(help="Flux-tower data: the PLUMBER2 release, the embedded synthetic set.", no_args_is_help=True)
 
 
-def _one_line_errors(command):
-    """A user's mistake prints one line on stderr and exits with code 2; Ctrl-C exits with 130."""
-
-    @functools.wraps(command)
-    def wrapped(*args, **kwargs):
-        try:
-            return command(*args, **kwargs)
-        except InputError as error:
-            typer.echo(f"error: {' '.join(str(error).split())}", err=True)
-            raise typer.Exit(2) from error
-        except KeyboardInterrupt as error:
-            typer.echo("stopped", err=True)
-            raise typer.Exit(130) from error
-
-    return wrapped
-
-
 @data_app.command("list")
-@_one_line_errors
+@one_line_errors
 def list_sites(
     igbp: Annotated[str | None, typer.Option(help="Only this vegetation class, e.g. CRO.")] = None,
     folder: Annotated[Path | None, typer.Option("-o", "--output", help="Folder of fetched towers.")] = None,
@@ -54,7 +37,7 @@ def list_sites(
 
 
 @data_app.command()
-@_one_line_errors
+@one_line_errors
 def fetch(
     sites: Annotated[list[str], typer.Argument(metavar="SITE ...", help="Codes such as DE-Geb, or five_crops.")],
     folder: Annotated[Path | None, typer.Option("-o", "--output", help="Where the files go; default: cache.")] = None,
@@ -71,7 +54,7 @@ def fetch(
 
 
 @data_app.command()
-@_one_line_errors
+@one_line_errors
 def synthetic(
     folder: Annotated[Path | None, typer.Option("-o", "--output", help="Copy them here; default: cache.")] = None,
 ) -> None:
