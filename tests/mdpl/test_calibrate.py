@@ -242,8 +242,12 @@ def test_an_earlier_run_is_not_overwritten(tmp_path):
         calibrate(quick(tmp_path, epochs=1), path=FAKE_PATH, towers=towers)
 
 
-def test_no_data(tmp_path):
-    with pytest.raises(InputError, match="embedded data set is not there yet"):
+def test_without_data_the_embedded_set_is_taken(tmp_path, monkeypatch):
+    """Its folder is read like any other: an empty one is told by name."""
+    import mdpl.calibrate as module
+
+    monkeypatch.setattr(module, "_embedded_data", lambda progress: tmp_path)
+    with pytest.raises(InputError, match=str(tmp_path)):
         calibrate(quick(tmp_path))
 
 
