@@ -1,11 +1,12 @@
 """Forward speed: microseconds per site and step, float32, compiled ahead of time.
 
-python -m benchmarks.forward [--columns 5,512] [--steps 4800] [-o OUT.json]
+python -m benchmarks.forward [--columns 5,512] [--steps 960] [--at-once 128] [-o OUT.json]
 """
 
 from __future__ import annotations
 
 import argparse
+from functools import partial
 
 import jlsm
 from benchmarks.timing import compile_ahead, medians, report, tower_columns
@@ -15,13 +16,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--columns", default="5,512")
     parser.add_argument("--steps", type=int, default=960)
+    parser.add_argument("--at-once", type=int, default=128, help="columns of a block; 0: all of them")
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("-o", "--output", default="")
     options = parser.parse_args()
     runs, compile_seconds, counts = {}, {}, [int(c) for c in options.columns.split(",")]
     for count in counts:
         arguments = tower_columns(count, options.steps)
-        compiled, compile_seconds[count] = compile_ahead(jlsm.simulate, *arguments)
+        compiled, compile_seconds[count] = compile_ahead(
+            partial(jlsm.simulate, columns_at_once=options.at_once or None), *arguments
+        )
         runs[str(count)] = lambda compiled=compiled, arguments=arguments: compiled(*arguments)
     seconds = medians(runs, options.repeats)
     rows = [

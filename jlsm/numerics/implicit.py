@@ -38,13 +38,19 @@ class NewtonOptions(NamedTuple):
     """largest change of each unknown in one iteration"""
     scale: tuple[float, ...]
     """size of each equation's residual that counts as one in the measure of progress"""
+    weight: tuple[float, ...]
+    """how much a change of each unknown counts when slopes are corrected by it (see ``_secant``)"""
     tolerance32: float = 1e-3
     """float32: converged when every change is below this; the error is then of the order of its square"""
     tolerance64: float = 1e-8
     """float64: the same"""
+    exact: int = 2
+    """first iterations with the exact Jacobian; then its entries are corrected by what the residuals did"""
+    approach: int = 12
+    """from this iteration on the Jacobian is exact again, for the few columns that are left"""
     shortest: float = 0.125
     """least share of a Newton step taken by columns that jump between two sides of a kink"""
-    bracket_after: int = 8
+    bracket_after: int = 18
     """from this iteration on the last unknown is bracketed (see ``implicit_solve``)"""
     settled: float = 0.05
     """scaled residual of the other equations below which the bracket may be moved"""
@@ -150,11 +156,51 @@ def _bounded(options: NewtonOptions, x: Unknowns, change: list[Array]) -> Unknow
     )
 
 
+def _secant(rows, options: NewtonOptions, change: Unknowns, difference: list[Array]):
+    """The Jacobian's rows corrected so that they explain how the residuals changed.
+
+    The least correction of the entries that are not zero by structure (Schubert 1970, doi:10.1090/S0025-5718-1970-0258276-9,
+    of Broyden's method). Where nothing changed nothing is corrected.
+
+    Args:
+        change: of the unknowns. difference: of the residuals, by that change.
+    """
+    negligible = (10.0 * jnp.finfo(change[0].dtype).eps) ** 2
+    weighted = [step * weight**2 for step, weight in zip(change, options.weight, strict=True)]
+    squares = [step * own for step, own in zip(change, weighted, strict=True)]
+    corrected = []
+    for row, own, depends in zip(rows, difference, options.depends, strict=True):
+        size = sum(squares[k] for k in depends)
+        unexplained = own - sum(row[k] * change[k] for k in depends)
+        factor = jnp.where(size > negligible, unexplained / jnp.maximum(size, negligible), 0.0)
+        corrected.append([None if entry is None else entry + factor * weighted[k] for k, entry in enumerate(row)])
+    return corrected
+
+
 def newton_step(residual: Callable, options: NewtonOptions, start: Unknowns, operands: PyTree) -> Unknowns:
     """One bounded Newton step from ``start``: the linearised solution, differentiated as it stands."""
     value, jacobian = _linearise(residual, options, start, operands)
     rows, right = _eliminate(jacobian, [-v for v in value])
     return _bounded(options, start, _substitute(rows, right, right[-1] / rows[-1][-1]))
+
+
+class _Iterate(NamedTuple):
+    """Where the iteration stands."""
+
+    x: Unknowns
+    value: tuple[Array, ...]
+    """residuals before the last step"""
+    rows: list[list[Array | None]]
+    """Jacobian of the last step"""
+    change: Unknowns
+    """the last step"""
+    share: Array
+    """of a Newton step that is taken"""
+    before: Array
+    """measure of progress before the last step"""
+    bracket: _Bracket
+    count: Array
+    done: Array
 
 
 def _newton(residual: Callable, options: NewtonOptions, start: Unknowns, operands: PyTree) -> Unknowns:
@@ -163,9 +209,13 @@ def _newton(residual: Callable, options: NewtonOptions, start: Unknowns, operand
     number = options.folded
     nowhere = _Bracket(jnp.full_like(like, -jnp.inf), jnp.full_like(like, jnp.inf))
 
-    def unfinished(carry):
-        count, done = carry[-2:]
-        return jnp.logical_and(count < options.most, jnp.logical_not(jnp.all(done)))
+    def scaled(value):
+        return [jnp.abs(v) / scale for v, scale in zip(value, options.scale, strict=True)]
+
+    def advanced(now: _Iterate, value, rows, moved: Unknowns, small, share, before, bracket) -> _Iterate:
+        x = tuple(jnp.where(now.done, old, new) for new, old in zip(moved, now.x, strict=True))
+        change = tuple(new - old for new, old in zip(x, now.x, strict=True))
+        return _Iterate(x, value, rows, change, share, before, bracket, now.count + 1, now.done | small)
 
     def bracket_folded(x, value, followers, jacobian, bracket, newton, share):
         """Move one unknown within what encloses its root, the others following it."""
@@ -181,12 +231,13 @@ def _newton(residual: Callable, options: NewtonOptions, start: Unknowns, operand
         root = settled & (jnp.abs(value[number]) < 0.1 * options.settled)
         return _substitute(rows, right, right[-1] / rows[-1][-1]), bracket, root
 
-    def iterate(carry):
-        x, share, before, bracket, count, done = carry
+    def exact(now: _Iterate) -> _Iterate:
+        """A step with the exact Jacobian: shortened, later bracketed, where columns do not settle."""
+        x, count, bracket = now.x, now.count, now.bracket
         value, jacobian = _linearise(residual, options, x, operands)
         rows, right = _eliminate(jacobian, [-v for v in value])
         reduced, slope = -right[-1], rows[-1][-1]  # of the last equation, all other unknowns following the last
-        size = [jnp.abs(v) / scale for v, scale in zip(value, options.scale, strict=True)]
+        size = scaled(value)
         others = _largest(size[:-1])
         # where the reduced slope is negative (the fold of a bistable night) a Newton step would lead away
         # from the root: the last equation grows with the last unknown on the whole
@@ -195,9 +246,10 @@ def _newton(residual: Callable, options: NewtonOptions, start: Unknowns, operand
         # ordinary mode: Newton; a column whose residual grew steps shorter next time
         bracketing, folding = count >= options.bracket_after, (count // options.turn) % 2 == 1
         followers = _largest([s for k, s in enumerate(size) if k != number])
-        now = jnp.where(folding, followers, jnp.where(bracketing, others, jnp.maximum(others, size[-1])))
-        longer = jnp.where(bracketing, 1.5, 2.0) * share  # unequal factors, so that no cycle repeats itself
-        share = jnp.where(now > before, jnp.maximum(0.5 * share, options.shortest), jnp.minimum(longer, 1.0))
+        measure = jnp.where(folding, followers, jnp.where(bracketing, others, jnp.maximum(others, size[-1])))
+        longer = jnp.where(bracketing, 1.5, 2.0) * now.share  # unequal factors, so that no cycle repeats itself
+        grew = (measure > now.before) & (count != options.approach)
+        share = jnp.where(grew, jnp.maximum(0.5 * now.share, options.shortest), jnp.minimum(longer, 1.0))
 
         # bracketing mode: settle the others first, then move the last within what encloses its root
         settled = others < options.settled
@@ -218,11 +270,36 @@ def _newton(residual: Callable, options: NewtonOptions, start: Unknowns, operand
         steps = _largest([jnp.abs(new - old) for new, old in zip(moved, x, strict=True)])
         # a damped step says that the whole one is 1 / share times as long
         small = (steps < tolerance * jnp.where(folding, 1.0, share)) & (settled | ~bracketing)
-        x = tuple(jnp.where(done, old, new) for new, old in zip(moved, x, strict=True))
-        return x, share, now, bracket, count + 1, done | small
+        return advanced(now, value, jacobian, moved, small, share, measure, bracket)
 
-    begin = (start, jnp.ones_like(like), nowhere.high, nowhere, jnp.asarray(0), jnp.zeros(like.shape, bool))
-    return jax.lax.while_loop(unfinished, iterate, begin)[0]
+    def corrected(now: _Iterate) -> _Iterate:
+        """A step with the last Jacobian corrected: the residuals alone cost a seventh of their Jacobian."""
+        value = residual(now.x, operands)
+        rows = _secant(now.rows, options, now.change, [a - b for a, b in zip(value, now.value, strict=True)])
+        eliminated, right = _eliminate(rows, [-v for v in value])
+        moved = _bounded(options, now.x, _substitute(eliminated, right, right[-1] / eliminated[-1][-1]))
+        steps = _largest([jnp.abs(new - old) for new, old in zip(moved, now.x, strict=True)])
+        # the error is not of second order: both the residuals and the step must be small
+        small = (steps < 3.0 * tolerance) & (_largest(scaled(value)) < 0.3 * tolerance)
+        return advanced(now, value, rows, moved, small, now.share, now.before, now.bracket)
+
+    def unfinished(now: _Iterate):
+        return (now.count < options.most) & ~jnp.all(now.done)
+
+    def is_exact(now: _Iterate):
+        return (now.count < options.exact) | (now.count >= options.approach)
+
+    def both(now: _Iterate) -> _Iterate:
+        now = jax.lax.while_loop(lambda now: unfinished(now) & is_exact(now), exact, now)
+        return jax.lax.while_loop(lambda now: unfinished(now) & ~is_exact(now), corrected, now)
+
+    zero = jnp.zeros_like(like)
+    unknown = [[zero if k in depends else None for k in range(len(start))] for depends in options.depends]
+    nothing = (zero,) * len(start)
+    begin = _Iterate(
+        start, nothing, unknown, nothing, jnp.ones_like(like), nowhere.high, nowhere, jnp.asarray(0), zero > 1.0
+    )
+    return jax.lax.while_loop(unfinished, both, begin).x
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0, 1))

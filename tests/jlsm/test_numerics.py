@@ -92,7 +92,7 @@ def test_shift(by):
 DEPENDS = ((0, 1, 3), (1, 2, 3), (0, 1, 2, 3), (0, 2, 3))
 PATTERN = np.array([[k in row for k in range(4)] for row in DEPENDS], float)[..., None]
 OPTIONS = NewtonOptions(
-    depends=DEPENDS, lower=(-50.0,) * 4, upper=(50.0,) * 4, largest_step=(5.0,) * 4, scale=(1.0,) * 4
+    depends=DEPENDS, lower=(-50.0,) * 4, upper=(50.0,) * 4, largest_step=(5.0,) * 4, scale=(1.0,) * 4, weight=(1.0,) * 4
 )
 
 
@@ -143,7 +143,7 @@ def test_implicit_solution_does_not_depend_on_its_start():
 
 def test_newton_step_is_bounded():
     options = NewtonOptions(
-        depends=((0,), (1,)), lower=(-1.0, -1.0), upper=(2.0, 100.0), largest_step=(5.0, 10.0), scale=(1.0, 1.0)
+        depends=((0,), (1,)), lower=(-1.0, -1.0), upper=(2.0, 100.0), largest_step=(5.0, 10.0), scale=(1.0, 1.0), weight=(1.0, 1.0)
     )
     offset = (jnp.asarray([1000.0]), jnp.asarray([30.0]))
     residual = lambda x, b: (x[0] - b[0], x[1] - b[1])  # noqa: E731
