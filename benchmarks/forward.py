@@ -1,6 +1,8 @@
 """Forward speed: microseconds per site and step, float32, compiled ahead of time.
 
 python -m benchmarks.forward [--columns 5,512] [--steps 960] [--at-once 128] [-o OUT.json]
+
+Compiler flags are those of ``jlsm run``; ``XLA_FLAGS= python -m ...`` takes none, or give your own.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from functools import partial
 
 import jlsm
 from benchmarks.timing import compile_ahead, medians, report, tower_columns
+from jlsm._xla import FORWARD_LOOP_BYTES, prefer_cpu_flags
 
 
 def main() -> None:
@@ -20,6 +23,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("-o", "--output", default="")
     options = parser.parse_args()
+    prefer_cpu_flags(FORWARD_LOOP_BYTES)
     runs, compile_seconds, counts = {}, {}, [int(c) for c in options.columns.split(",")]
     for count in counts:
         arguments = tower_columns(count, options.steps)

@@ -3,6 +3,7 @@
     python -m benchmarks.gradient [--columns 5] [--steps 17520] [--modes reverse,forward] [-o OUT.json]
 
 The loss is the mean of Qle and Qh. Reverse mode checkpoints; forward mode carries one lane per parameter.
+Compiler flags are those of ``mdpl calibrate``; ``XLA_FLAGS= python -m ...`` takes none, or give your own.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import jax.numpy as jnp
 
 import jlsm
 from benchmarks.timing import compile_ahead, medians, report, tower_columns
+from jlsm._xla import GRADIENT_LOOP_BYTES, prefer_cpu_flags
 
 
 def main() -> None:
@@ -24,6 +26,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("-o", "--output", default="")
     options = parser.parse_args()
+    prefer_cpu_flags(GRADIENT_LOOP_BYTES)
     rows = []
     for count in (int(c) for c in options.columns.split(",")):
         params, forcing, site, state = tower_columns(count, options.steps)

@@ -18,6 +18,7 @@ import numpy as np
 
 import jlsm
 from benchmarks.timing import report
+from jlsm._xla import GRADIENT_LOOP_BYTES, prefer_cpu_flags
 
 
 def drawn_parameters(site: jlsm.Site, count: int, rng: np.random.Generator) -> jlsm.Parameters:
@@ -56,6 +57,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=250)
     parser.add_argument("-o", "--output", default="")
     options = parser.parse_args()
+    prefer_cpu_flags(GRADIENT_LOOP_BYTES)
     rng = np.random.default_rng(0)
     work = jax.jit(run_and_differentiate)
     rows = []

@@ -70,6 +70,7 @@ def report(name: str, rows: list[dict], output: str) -> None:
         "machine": platform.machine(),
         "cores": os.cpu_count(),
         "device": str(jax.devices()[0]),
+        "XLA_FLAGS": os.environ.get("XLA_FLAGS", ""),
     }
     if output:
         temporary = Path(output + ".part")

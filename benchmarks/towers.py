@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import reference
+from jlsm._xla import FORWARD_LOOP_BYTES, prefer_cpu_flags
 
 
 def first_scored_day(step: str, start: np.datetime64) -> np.datetime64:
@@ -137,6 +138,7 @@ def main() -> None:
         parser.error("--passes must be at least 1")
     if options.output and not Path(options.output).parent.is_dir():
         parser.error(f"no folder for {options.output}")
+    prefer_cpu_flags(FORWARD_LOOP_BYTES)
     import jax
 
     jax.config.update("jax_enable_x64", options.precision == "float64")

@@ -22,6 +22,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 
 from jlsm._version import package_version
+from jlsm._xla import FORWARD_LOOP_BYTES, prefer_cpu_flags
 from jlsm.errors import InputError, RepairWarning
 
 app = typer.Typer(
@@ -201,12 +202,16 @@ def _check_outputs(outputs: list[Path], inputs: list[Path | None]) -> None:
             raise InputError(f"{path}: the result would overwrite this input: choose another path with -o")
 
 
-def prepare_jax(precision: Precision) -> None:
-    """Choose the precision and keep compiled code between runs.
+def prepare_jax(precision: Precision, loop_bytes: int = FORWARD_LOOP_BYTES) -> None:
+    """Choose the precision and the compiler's settings, and keep compiled code between runs.
+
+    Args:
+        loop_bytes: see ``jlsm._xla.prefer_cpu_flags``; an ``XLA_FLAGS`` of the user's is left alone.
 
     The cache lies in ``JLSM_CACHE_DIR``, else ``$XDG_CACHE_HOME/jlsm`` or ``~/.cache/jlsm``; a cache that jax itself
     was given (``JAX_COMPILATION_CACHE_DIR``) is left alone.
     """
+    prefer_cpu_flags(loop_bytes)
     import jax
 
     jax.config.update("jax_enable_x64", precision is Precision.float64)

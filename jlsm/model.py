@@ -348,9 +348,9 @@ def simulate(
         fields: names of the outputs wanted (the others come back as None); None gives all.
         chunk: time steps per checkpoint of reverse mode, a divisor of the number of steps; the
             default, near its square root, makes memory grow like the square root of time.
-        columns_at_once: run so many of the columns of a ``[time, columns]`` record at a time, one block after the other;
-            None takes all of them. Many columns run faster in blocks of about 128 on a CPU (its cache holds no more),
-            and all at once on a GPU.
+        columns_at_once: run so many of the columns of a ``[time, columns]`` record at a time, one block after the
+            other; None takes all of them. Many columns run faster in blocks of about 128 on a CPU (its cache holds no
+            more), and all at once on a GPU.
 
     Returns:
         (Outputs ``[time, ...]``, the state after the last step). Where ``forcing.valid`` is False

@@ -279,11 +279,12 @@ def _table(names: tuple[str, ...], rows: list[tuple[str, ...]], words: int):
 
 
 def prepare_jax() -> None:
-    """The compilation cache and precision of ``jlsm run``: one helper, so that both share compiled code."""
+    """As ``jlsm run`` does, with the compiler's settings for gradients."""
+    from jlsm._xla import GRADIENT_LOOP_BYTES
     from jlsm.cli import Precision
     from jlsm.cli import prepare_jax as prepare
 
-    prepare(Precision.float32)
+    prepare(Precision.float32, GRADIENT_LOOP_BYTES)
 
 
 if __name__ == "__main__":

@@ -159,8 +159,8 @@ def _bounded(options: NewtonOptions, x: Unknowns, change: list[Array]) -> Unknow
 def _secant(rows, options: NewtonOptions, change: Unknowns, difference: list[Array]):
     """The Jacobian's rows corrected so that they explain how the residuals changed.
 
-    The least correction of the entries that are not zero by structure (Schubert 1970, doi:10.1090/S0025-5718-1970-0258276-9,
-    of Broyden's method). Where nothing changed nothing is corrected.
+    The least correction of the entries that are not zero by structure: Broyden's method for sparse Jacobians
+    (Schubert 1970, doi:10.1090/S0025-5718-1970-0258276-9). Where nothing changed nothing is corrected.
 
     Args:
         change: of the unknowns. difference: of the residuals, by that change.

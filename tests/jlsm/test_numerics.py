@@ -143,8 +143,9 @@ def test_implicit_solution_does_not_depend_on_its_start():
 
 def test_newton_step_is_bounded():
     options = NewtonOptions(
-        depends=((0,), (1,)), lower=(-1.0, -1.0), upper=(2.0, 100.0), largest_step=(5.0, 10.0), scale=(1.0, 1.0), weight=(1.0, 1.0)
-    )
+        depends=((0,), (1,)), lower=(-1.0, -1.0), upper=(2.0, 100.0), largest_step=(5.0, 10.0), scale=(1.0, 1.0),
+        weight=(1.0, 1.0),
+    )  # fmt: skip
     offset = (jnp.asarray([1000.0]), jnp.asarray([30.0]))
     residual = lambda x, b: (x[0] - b[0], x[1] - b[1])  # noqa: E731
     x = newton_step(residual, options, (jnp.zeros(1), jnp.zeros(1)), offset)

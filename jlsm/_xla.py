@@ -1,0 +1,33 @@
+"""Compiler settings of the command lines on a CPU (the library sets none, see docs/speed.md)."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+FORWARD_LOOP_BYTES = 1_000_000_000
+"""whole time loops become one function: right for runs, minutes of compilation for reverse mode"""
+GRADIENT_LOOP_BYTES = 200_000
+"""the solver's loops become one function, time loops that are differentiated do not"""
+
+
+def prefer_cpu_flags(loop_bytes: int) -> None:
+    """Set ``XLA_FLAGS`` for this process, unless the user has set it. Call before jax is used.
+
+    Args:
+        loop_bytes: loops that touch less memory than this are compiled as one function.
+    """
+    if "XLA_FLAGS" in os.environ:
+        return
+    flags = [f"--xla_backend_extra_options=xla_cpu_small_while_loop_byte_threshold={loop_bytes}"]
+    if _wide_vectors():
+        flags.append("--xla_cpu_prefer_vector_width=512")
+    os.environ["XLA_FLAGS"] = " ".join(flags)
+
+
+def _wide_vectors() -> bool:
+    """Whether the processor has registers of 512 bits (known on Linux only)."""
+    try:
+        return " avx512f " in Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return False
