@@ -278,9 +278,12 @@ def _newton(residual: Callable, options: NewtonOptions, start: Unknowns, operand
         rows = _secant(now.rows, options, now.change, [a - b for a, b in zip(value, now.value, strict=True)])
         eliminated, right = _eliminate(rows, [-v for v in value])
         moved = _bounded(options, now.x, _substitute(eliminated, right, right[-1] / eliminated[-1][-1]))
+        # a corrected Jacobian can be singular where the exact one is not: such a column waits for the exact one
+        regular = jnp.isfinite(sum(moved))
+        moved = tuple(jnp.where(regular, new, old) for new, old in zip(moved, now.x, strict=True))
         steps = _largest([jnp.abs(new - old) for new, old in zip(moved, now.x, strict=True)])
         # the error is not of second order: both the residuals and the step must be small
-        small = (steps < 3.0 * tolerance) & (_largest(scaled(value)) < 0.3 * tolerance)
+        small = regular & (steps < 3.0 * tolerance) & (_largest(scaled(value)) < 0.3 * tolerance)
         return advanced(now, value, rows, moved, small, now.share, now.before, now.bracket)
 
     def unfinished(now: _Iterate):

@@ -15,6 +15,7 @@ from jlsm.numerics import (
     at_least,
     at_most,
     decay_mean,
+    implicit,
     implicit_solve,
     power,
     ramp,
@@ -139,6 +140,21 @@ def test_implicit_solution_does_not_depend_on_its_start():
         from_start(jnp.zeros_like(offset)), from_start(jnp.full_like(offset, 20.0)), atol=OPTIONS.tolerance64
     )
     np.testing.assert_array_equal(jax.jvp(from_start, (offset,), (jnp.ones_like(offset),))[1], 0.0)
+
+
+@pytest.mark.parametrize("entry", [0.0, np.nan])
+def test_a_singular_corrected_jacobian_does_not_harm(monkeypatch, entry):
+    """Columns whose corrected Jacobian cannot be eliminated wait for the exact one (once, they came out as NaN)."""
+    spoil = lambda rows, *_: [[None if e is None else jnp.full_like(e, entry) for e in row] for row in rows]  # noqa: E731
+    matrix, offset = random_system(columns=5)  # a shape of its own: nothing compiled before is used
+    expected = solve(matrix, offset)
+    calls = []
+    monkeypatch.setattr(implicit, "_secant", lambda *given: calls.append(1) or spoil(*given))
+    begin = tuple(jnp.zeros_like(offset))
+    options = OPTIONS._replace(most=481)
+    found = jnp.stack(implicit_solve(nonlinear, options, begin, (matrix, offset)))
+    assert calls
+    np.testing.assert_allclose(found, expected, rtol=1e-8)
 
 
 def test_newton_step_is_bounded():
