@@ -1,8 +1,10 @@
 """The surrogate beside the model: microseconds per site-step on the same batch (float32), and its skill.
 
 python -m benchmarks.surrogate [--data DIR] [--cache DIR] [--columns 5,64,512] [--steps 960] [-o OUT.json]
+python -m benchmarks.surrogate --ablation 600 [--data DIR] [--cache DIR]
 
 Trains the surrogate of all towers in DIR first (or loads it from the cache): model runs and fitting take minutes.
+``--ablation N`` instead fits it, the same without its memory task, and one network each for Qh and Qle, N steps each.
 """
 
 from __future__ import annotations
@@ -15,11 +17,13 @@ import numpy as np
 
 import jlsm
 from benchmarks.timing import compile_ahead, medians, report, tower_columns
+from mdpl.paths import lsm_path
 from mdpl.search_space import select_parameters
 from mdpl.sites import find_site_files, load_towers
 from mdpl.surrogate import load_surrogate
+from mdpl.surrogate_data import make_runs
 from mdpl.surrogate_skill import card_text
-from mdpl.surrogate_training import train_or_load_surrogate
+from mdpl.surrogate_training import TrainingSettings, ablation, train_or_load_surrogate
 
 FIELDS = ("Qh", "Qle", "Rnet", "Qg")
 
@@ -34,12 +38,18 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=960)
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("-o", "--output", default="")
+    parser.add_argument("--ablation", type=int, default=0, help="compare networks fitted by so many steps each")
     options = parser.parse_args()
     if options.surrogate:
         surrogate = load_surrogate(options.surrogate)
     else:
         towers = load_towers(find_site_files(options.data))
         keys = select_parameters(("pft",))
+        if options.ablation:
+            runs = make_runs(lsm_path(), towers, keys, cache=Path(options.cache))
+            rows = ablation(towers, runs, TrainingSettings(steps=options.ablation))
+            named = ("network", "flux", "step", "r2", "r2_anomaly", "rmse")
+            return report("ablation", [{name: row[name] for name in named} for row in rows], options.output)
         surrogate = train_or_load_surrogate(towers, keys, Path(options.cache), unseen_site=True)
     print(card_text(surrogate))
     rows = []

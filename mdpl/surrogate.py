@@ -22,6 +22,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
+from jlsm.constants import SOIL_LAYER_THICKNESS
 from jlsm.errors import InputError
 from jlsm.forcing import Forcing, Site
 from jlsm.outputs import Outputs, output_fields
@@ -30,8 +31,9 @@ from mdpl import surrogate_inputs as inputs
 from mdpl.intervals import DAY
 from mdpl.run_directory import write_whole
 
-FORMAT = 1
-ROWS_AT_ONCE = 6144  # site-steps the decoder takes together: its layers then stay in a core's cache
+FORMAT = 2
+MEMORY_ITEMS = 2 * len(SOIL_LAYER_THICKNESS) + 1  # the model's stores the slow state accounts for: see surrogate_data
+ROWS_AT_ONCE = 2048  # site-steps the decoder takes together: its layers then stay in a core's cache
 
 
 @dataclass(frozen=True)
@@ -39,9 +41,9 @@ class Sizes:
     """Widths of the network."""
 
     hidden: int = 64
-    embedding: int = 32
-    context: int = 64
-    trunk: tuple[int, int] = (48, 40)
+    embedding: int = 48
+    context: int = 96
+    trunk: tuple[int, int] = (64, 48)
     head: int = 8
 
 
@@ -52,11 +54,13 @@ class SurrogateState(NamedTuple):
     """slow state at the last midnight"""
     past: Float[Array, "past ..."]
     """exponential means of the weather there"""
+    leaf_water: Float[Array, "1 ..."]
+    """water on leaves there, kg m-2"""
 
 
 def _bend(x: Array) -> Array:
-    """A smooth ramp without exponentials: half of x + sqrt(x^2 + 1)."""
-    return 0.5 * (x + jnp.sqrt(x * x + 1.0)) - 0.5
+    """A ramp with a rounded corner (a parabola between -1 and 1): smooth once, and no roots or exponentials."""
+    return jnp.maximum(x - 1.0, 0.0) + 0.25 * jnp.square(jnp.clip(x, -1.0, 1.0) + 1.0)
 
 
 class Network(nnx.Module):
@@ -79,6 +83,7 @@ class Network(nnx.Module):
             jax.random.normal(rngs.params(), (self.fluxes, sizes.head), jnp.float32) / sizes.head**0.5
         )
         self.heads_offset = nnx.Param(jnp.zeros(self.fluxes, jnp.float32))
+        self.memory_out = nnx.Linear(sizes.hidden, MEMORY_ITEMS, rngs=rngs)
         self.widths = (first, first, second, second)
 
     def embed(self, shares: Array, attributes: Array) -> Array:
@@ -100,8 +105,17 @@ class Network(nnx.Module):
         end, starts = jax.lax.scan(one_day, hidden, (heard, valid))
         return starts, end
 
+    def recall(self, hidden: Array) -> Array:
+        """Soil water, soil heat and snow ``[..., items]`` as the slow state has them, standardised; training only."""
+        return self.memory_out(hidden)
+
     def decode(self, features: Array, hidden: Array, embedded: Array) -> Array:
-        """Fluxes ``[days, steps, columns, fluxes]`` of days whose slow state at midnight is ``hidden``."""
+        """Fluxes ``[days, fluxes, steps, columns]`` of days whose slow state at midnight is ``hidden``.
+
+        Args:
+            features: ``[days, features, steps, columns]``.
+            hidden: ``[days, columns, hidden]``.
+        """
         embedded = jnp.broadcast_to(embedded, (*hidden.shape[:2], embedded.shape[-1]))
         context = _bend(self.context_in(jnp.concatenate([hidden, embedded], axis=-1)))
         parts = jnp.split(self.context_out(context)[:, None], np.cumsum(self.widths)[:-1], axis=-1)
@@ -109,11 +123,12 @@ class Network(nnx.Module):
         last = jax.scipy.linalg.block_diag(*self.heads_out[...][..., None])
 
         def steps(features: Array) -> Array:
+            features = jnp.moveaxis(features, 1, -1)  # products are fastest with a row per half hour and column
             x = _bend(self.trunk_in(features) * (1.0 + parts[0]) + parts[1])
             x = _bend(self.trunk_out(x) * (1.0 + parts[2]) + parts[3])
-            return _bend(self.heads_in(x)) @ last + self.heads_offset[...]
+            return jnp.moveaxis(_bend(self.heads_in(x)) @ last + self.heads_offset[...], -1, 1)
 
-        days, count, columns = features.shape[:3]
+        days, _, count, columns = features.shape
         pieces = next(
             n
             for n in range(1, count + 1)
@@ -122,8 +137,8 @@ class Network(nnx.Module):
         if days > 1 or pieces == 1:
             return steps(features)
         # one day of many columns: some steps at a time
-        rows = features.reshape(pieces, 1, count // pieces, columns, -1)
-        return jax.lax.map(steps, rows).reshape(1, count, columns, -1)
+        rows = jnp.moveaxis(features.reshape(1, -1, pieces, count // pieces, columns), 2, 0)
+        return jnp.moveaxis(jax.lax.map(steps, rows), 0, 2).reshape(1, -1, count, columns)
 
 
 @dataclass(frozen=True, eq=False)  # compared by identity: compiled code belongs to one surrogate
@@ -141,7 +156,7 @@ class Surrogate:
     def start(self, columns: int, dtype) -> SurrogateState:
         """The state before anything was heard, ``[:, columns]``."""
         past = len(inputs.MEMORY) * inputs.REMEMBERED
-        return SurrogateState(jnp.zeros((self.sizes.hidden, columns), dtype), jnp.zeros((past, columns), dtype))
+        return SurrogateState(*(jnp.zeros((rows, columns), dtype) for rows in (self.sizes.hidden, past, 1)))
 
     def simulate(
         self,
@@ -177,37 +192,40 @@ class Surrogate:
     def _simulate(self, params, forcing, site, state, fields, per_day):
         shape = forcing.Tair.shape[1:]
         columns, days = int(np.prod(shape)), forcing.steps // per_day
-        now = inputs.weather(forcing, site).reshape(days, per_day, columns, -1)
-        hidden, past = (leaf.reshape(leaf.shape[0], columns).T for leaf in state)
+        now, air = inputs.weather(forcing, site, per_day), inputs.drying_weather(forcing, per_day)
+        hidden, past, leaf_water = (leaf.reshape(leaf.shape[0], columns) for leaf in state)
         embedded = self.network.embed(
             inputs.parameter_shares(params, self.keys, shape, per_day),
             inputs.attributes(params, site, columns),
         )
         # weather may come in single precision while parameters are in double: the wider one carries on
-        dtype = jnp.result_type(now, hidden, past, embedded)
-        now, hidden, past = (part.astype(dtype) for part in (now, hidden, past))
+        traits = inputs.leaf_traits(params, shape, per_day)
+        dtype = jnp.result_type(now, hidden, past, embedded, traits, leaf_water)
+        now, hidden, past, air, leaf_water = (part.astype(dtype) for part in (now, hidden, past, air, leaf_water))
         valid = None if forcing.valid is None else forcing.valid.reshape(days, per_day, columns).all(axis=1)
-        starts, end = self.network.remember(hidden, inputs.day_summary(now), embedded, valid)
+        wet, leaf_water = inputs.wet_leaves(inputs.leaves(air, traits), leaf_water[0])
+        starts, end = self.network.remember(hidden.T, inputs.day_summary(now, air, wet), embedded, valid)
         midnights, past = inputs.past_at_midnight(now, past)
         embedded = jnp.broadcast_to(embedded, (days, *embedded.shape[1:]))
 
         @jax.checkpoint
         def decode(part):
-            now, midnight, start, embedded = part
-            return self.network.decode(inputs.features(now, midnight), start, embedded)
+            now, midnight, wet, start, embedded = part
+            return self.network.decode(inputs.features(now, midnight, wet), start, embedded)
 
         together = max(
             d for d in range(1, days + 1) if days % d == 0 and (d == 1 or d * per_day * columns <= ROWS_AT_ONCE)
         )
         rows = jax.tree.map(
-            lambda leaf: leaf.reshape(days // together, together, *leaf.shape[1:]), (now, midnights, starts, embedded)
+            lambda leaf: leaf.reshape(days // together, together, *leaf.shape[1:]),
+            (now, midnights, wet, starts, embedded),
         )
-        answers = jax.lax.map(decode, rows).reshape(forcing.steps, *shape, len(self.fluxes))
+        answers = jax.lax.map(decode, rows).reshape(days, len(self.fluxes), per_day, columns)
         values = dict.fromkeys(output_fields())
         for i, flux in enumerate(self.fluxes):
             if fields is None or flux in fields:
-                values[flux] = answers[..., i] * self.std[i] + self.mean[i]
-        back = SurrogateState(*(leaf.T.reshape(-1, *shape) for leaf in (end, past)))
+                values[flux] = answers[:, i].reshape(forcing.steps, *shape) * self.std[i] + self.mean[i]
+        back = SurrogateState(*(leaf.reshape(-1, *shape) for leaf in (end.T, past, leaf_water)))
         return Outputs(**values), back
 
     def spin_up(self, params: Parameters, forcing: Forcing, site: Site, years: float | int = 3, state=None):

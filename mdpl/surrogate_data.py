@@ -8,6 +8,9 @@ a burn-in year and one recorded year. The last year of a site's record is kept f
 * ``draws``: other draws, the same years;
 * ``year``: those other draws in the last year (unseen parameters *and* an unseen year).
 
+The first draw of each site is its defaults, where every calibration starts. Beside the fluxes, the end-of-day soil
+water, soil temperature and snow are kept: training asks the slow cell for them, running does not (``STORES``).
+
 A run costs what the model costs, so the fluxes are kept in a file named by what they depend on.
 """
 
@@ -27,8 +30,10 @@ from jaxtyping import Float, Int
 from scipy.special import ndtri
 from scipy.stats import qmc
 
+from jlsm.constants import FREEZING_POINT, SOIL_LAYER_THICKNESS
 from jlsm.errors import InputError
 from jlsm.forcing import METEOROLOGY, Forcing, stack_sites
+from jlsm.outputs import Outputs
 from jlsm.parameters import Parameters, default_parameters
 from jlsm.state import initial_state
 from mdpl.intervals import DAY
@@ -36,9 +41,13 @@ from mdpl.paths import Path as ModelPath
 from mdpl.run_directory import write_whole
 from mdpl.search_space import search_space
 from mdpl.sites import Tower
+from mdpl.surrogate import MEMORY_ITEMS
 from mdpl.windows import at_columns
 
 FLUXES = ("Qh", "Qle", "Rnet", "Qg")
+STORES = ("SoilMoist", "SoilTemp", "SWE")
+"""what the model remembers overnight, as far as the slow cell is asked for it"""
+RUNS_FORMAT = 2
 YEAR_DAYS = 365
 SPLITS = ("train", "draws", "year")
 
@@ -47,9 +56,9 @@ SPLITS = ("train", "draws", "year")
 class DataSettings:
     """How many runs, and of which parameters."""
 
-    draws: int = 48
+    draws: int = 192
     """training draws per site"""
-    unseen_draws: int = 8
+    unseen_draws: int = 16
     """further draws per site, for validation"""
     spread: float = 1.25
     """standard deviation of the draws in the unconstrained space (the search space's sigmoid)"""
@@ -76,6 +85,9 @@ class Runs:
     """index into ``SPLITS``"""
     fluxes: Float[np.ndarray, "steps runs fluxes"]
     """recorded fluxes ``FLUXES``, float16, W m-2"""
+    memory: Float[np.ndarray, "days runs memory"]
+    """``STORES`` at the end of each recorded day, float16: mean water content of the layers (kg m-3), their temperature
+    (K above freezing), snow (logarithm of 1 + kg m-2)"""
     seconds: float
     """what the runs took"""
     model_steps: int
@@ -89,7 +101,7 @@ class Runs:
 def draw_values(
     keys: tuple[str, ...], params: Parameters, sites: int, draws: int, spread: float, seed: int
 ) -> tuple[tuple[str, ...], Float[np.ndarray, "draws sites parameters"]]:
-    """Parameter draws around the defaults ``params [sites]``, inside the bounds.
+    """Parameter draws around the defaults ``params [sites]``, inside the bounds; the first is the defaults.
 
     Returns:
         The keys that are active at a site at least, and values; where a parameter is not active it keeps its default.
@@ -98,10 +110,9 @@ def draw_values(
     sobol = qmc.Sobol(len(space.keys) * sites, scramble=True, rng=np.random.default_rng(seed))
     power = int(np.ceil(np.log2(draws)))
     normal = ndtri(np.clip(sobol.random_base2(power)[:draws], 1e-6, 1.0 - 1e-6))
-    unconstrained = space.start() + spread * normal.reshape(draws, sites, -1)
-    share = 1.0 / (1.0 + np.exp(-unconstrained))
-    values = space.lower + (space.upper - space.lower) * share
-    return space.keys, np.where(space.active, values, space.default)
+    offsets = spread * normal.reshape(draws, sites, -1)
+    offsets[0] = space.start()
+    return space.keys, np.asarray(jax.vmap(space.values)(jnp.asarray(offsets)), np.float64)
 
 
 def make_runs(
@@ -152,11 +163,12 @@ def make_runs(
                 drawn.append(values[d, s])
     site, first, split, drawn = np.array(site), np.array(first), np.array(split), np.array(drawn)
     begin = time.perf_counter()
-    fluxes = _run(path, towers, defaults, stacked_site, kept, drawn, site, first, settings, steps_per_day, progress)
-    passes = settings.burn_in_passes + 1
-    runs = Runs(
-        kept, drawn, site, first, split, fluxes, time.perf_counter() - begin, fluxes.shape[0] * site.size * passes
+    fluxes, memory = _run(
+        path, towers, defaults, stacked_site, kept, drawn, site, first, settings, steps_per_day, progress
     )
+    model_steps = fluxes.shape[0] * site.size * (settings.burn_in_passes + 1)
+    seconds = time.perf_counter() - begin
+    runs = Runs(kept, drawn, site, first, split, fluxes, memory, seconds, model_steps)
     if file is not None:
         file.parent.mkdir(parents=True, exist_ok=True)
         write_whole(file, lambda part: _save(part, runs))
@@ -166,6 +178,7 @@ def make_runs(
 def _run(path, towers, defaults, sites, keys, drawn, site, first, settings, steps_per_day, progress):
     length = settings.year_days * steps_per_day
     fluxes = np.empty((length, site.size, len(FLUXES)), np.float16)
+    memory = np.empty((settings.year_days, site.size, MEMORY_ITEMS), np.float16)
     batch = min(settings.batch, site.size)
     space = search_space(keys, defaults, len(towers))
     dtype = np.asarray(towers[0].forcing.Tair).dtype
@@ -178,9 +191,13 @@ def _run(path, towers, defaults, sites, keys, drawn, site, first, settings, step
         burn_in = record_pieces(towers, site[wanted], first[wanted] * steps_per_day - length, length)
         state = initial_state(jnp.mean(burn_in.Tair, axis=0), params.soil.porosity)
         for index in range(settings.burn_in_passes + 1):
-            if index == settings.burn_in_passes:
+            recorded = index == settings.burn_in_passes
+            if recorded:
                 burn_in = record_pieces(towers, site[wanted], first[wanted] * steps_per_day, length)
-            outputs, state = simulate(params, burn_in, place, state, fields=FLUXES)
+            # outputs cost: soil layers of every step take as long to write as the model takes to run
+            outputs, state = simulate(
+                params, burn_in, place, state, fields=(*FLUXES, *STORES) if recorded else FLUXES[:1]
+            )
             jax.block_until_ready(state)
             progress("model runs", (start + batch * (index + 1) / (settings.burn_in_passes + 1)) / site.size)
         whole = np.stack([np.asarray(getattr(outputs, flux)) for flux in FLUXES], axis=-1)
@@ -189,7 +206,15 @@ def _run(path, towers, defaults, sites, keys, drawn, site, first, settings, step
             table = ", ".join(f"{k.split('.')[1]}={v:.4g}" for k, v in zip(keys, drawn[bad], strict=True))
             raise ArithmeticError(f"{towers[site[bad]].label}: the model's fluxes are not finite with {table}")
         fluxes[:, wanted] = whole
-    return fluxes
+        memory[:, wanted] = _end_of_day(outputs, steps_per_day)
+    return fluxes, memory
+
+
+def _end_of_day(outputs: Outputs, steps_per_day: int) -> Float[np.ndarray, "days columns memory"]:
+    water, heat, snow = (np.asarray(getattr(outputs, name))[steps_per_day - 1 :: steps_per_day] for name in STORES)
+    water = water / np.array(SOIL_LAYER_THICKNESS)[:, None]
+    parts = [water, heat - FREEZING_POINT, np.log1p(snow)[:, None]]
+    return np.moveaxis(np.concatenate(parts, axis=1), 1, 2)
 
 
 def record_pieces(towers: list[Tower], site: np.ndarray, first: np.ndarray, steps: int) -> Forcing:
@@ -217,7 +242,7 @@ def runs_key(towers: list[Tower], keys: tuple[str, ...], settings: DataSettings)
     """Sixteen hex digits of everything the runs depend on: sites, forcing, defaults, parameters, settings."""
     from jlsm import __version__
 
-    digest = hashlib.sha256(repr((__version__, keys, sorted(asdict(settings).items()))).encode())
+    digest = hashlib.sha256(repr((__version__, RUNS_FORMAT, keys, sorted(asdict(settings).items()))).encode())
     for tower in towers:
         digest.update(tower.label.encode())
         leaves = jax.tree.leaves((tower.forcing, tower.site.numeric(), default_parameters(tower.site)))

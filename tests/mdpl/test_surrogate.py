@@ -12,12 +12,14 @@ import pytest
 from jlsm.errors import InputError
 from jlsm.forcing import stack_sites
 from jlsm.parameters import default_parameters, get_parameter, replace_parameters
+from jlsm.processes.solar import mean_cos_zenith
 from mdpl import surrogate_inputs as inputs
+from mdpl.intervals import DAY
 from mdpl.paths import surrogate_path
 from mdpl.surrogate import Network, Sizes, Surrogate, load_surrogate
 from mdpl.surrogate_data import FLUXES, DataSettings, make_runs
-from mdpl.surrogate_skill import skill
-from mdpl.surrogate_training import TrainingSettings, fit, train_or_load_surrogate
+from mdpl.surrogate_skill import _anomaly_r2, skill
+from mdpl.surrogate_training import TrainingSettings, ablation, fit, train_or_load_surrogate
 from tests.mdpl.fakes import FAKE_PATH, make_forcing, make_site, make_tower
 
 KEYS = ("vegetation.vcmax25", "vegetation.leaf_reflectance_nir", "vegetation.leaf_area_scale")
@@ -72,16 +74,57 @@ def test_nothing_is_known_before_it_happens(untrained):
 
 def test_exponential_means_are_those_of_stepping():
     rng = np.random.default_rng(0)
-    now = jnp.asarray(rng.normal(size=(3, 24, 2, inputs.WEATHER)))
-    start = jnp.asarray(rng.normal(size=(2, len(inputs.MEMORY) * inputs.REMEMBERED)))
+    now = jnp.asarray(rng.normal(size=(3, inputs.WEATHER, 24, 2)))
+    start = jnp.asarray(rng.normal(size=(len(inputs.MEMORY) * inputs.REMEMBERED, 2)))
     midnight, end = inputs.past_at_midnight(now, start)
-    found = inputs.features(now, midnight)[..., inputs.WEATHER :].reshape(72, 2, -1)
-    decay = np.repeat(np.exp(-3600.0 / np.array(inputs.MEMORY)), inputs.REMEMBERED)
+    found = inputs.features(now, midnight, now[:, :0])[:, inputs.WEATHER :]
+    found = jnp.moveaxis(found, 1, 2).reshape(72, -1, 2)
+    decay = np.tile(np.exp(-3600.0 / np.array(inputs.MEMORY)), inputs.REMEMBERED)[:, None]
     past = np.asarray(start)
-    for step, values in enumerate(np.asarray(now).reshape(72, 2, -1)[..., : inputs.REMEMBERED]):
-        past = decay * past + (1 - decay) * np.tile(values, len(inputs.MEMORY))
+    by_steps = np.moveaxis(np.asarray(now), 1, 2).reshape(72, -1, 2)[:, : inputs.REMEMBERED]
+    for step, values in enumerate(by_steps):
+        past = decay * past + (1 - decay) * np.repeat(values, len(inputs.MEMORY), axis=0)
         np.testing.assert_allclose(found[step], past, rtol=1e-10)
     np.testing.assert_allclose(end, past, rtol=1e-10)
+
+
+def test_sun_is_that_of_the_model():
+    """Half-hourly against the model's mean over the sunlit part of each step, and hourly from another hour."""
+    for dt, shift in ((1800, 0), (3600, 5)):
+        forcing = make_forcing(365, dt=dt).window(shift, shift + 360 * DAY // dt)
+        site = make_site()
+        found = 0.5 * inputs.weather(forcing, site, DAY // dt)[:, -1, :, 0].ravel()
+        cosine, sunlit, _ = mean_cos_zenith(forcing, site)
+        # they differ in the steps of sunrise and sunset, by less than the sun climbs in one
+        np.testing.assert_allclose(found, cosine * sunlit, atol=0.25 * dt / 3600.0 * 2 * np.pi / 24.0)
+        # declination is the day's, and moves by 0.007 in one at the equinoxes
+        np.testing.assert_allclose(found[sunlit == 1.0], cosine[sunlit == 1.0], atol=4e-3)
+
+
+def test_wet_leaves_are_those_of_stepping():
+    """The bucket by days side by side against half hours one after the other, cut in two as well."""
+    rng = np.random.default_rng(1)
+    shape = (4, 24, 2)
+    rain = rng.exponential(1e-4, shape) * (rng.random(shape) < 0.2)
+    air = np.stack([rain, *(rng.uniform(0, top, shape) for top in (1e-4, 4e-3, 6.0, 3.0))], axis=1)
+    traits = jnp.asarray([[0.2, 0.02], [0.05, 0.1], [1.0, 2.0]])[:, None, None]
+    leaves = inputs.leaves(jnp.asarray(air), traits)
+    start = jnp.asarray([0.1, 0.0])
+    found, end = inputs.wet_leaves(leaves, start)
+    share = jnp.moveaxis(found, 1, 2).reshape(-1, 2, 2)[:, 0]
+    water, (caught, capacity, _, drying) = np.asarray(start), (np.asarray(v).reshape(-1, 2) for v in leaves)
+    for step in range(len(caught)):
+        mean = -np.expm1(-drying[step]) / np.maximum(drying[step], 1e-30)
+        wet = np.minimum(water / capacity[step], 1.0) * np.where(drying[step] > 1e-6, mean, 1.0)
+        np.testing.assert_allclose(share[step], wet, rtol=1e-6, atol=1e-12)
+        water = np.minimum(water * np.exp(-drying[step]) + caught[step], capacity[step])
+    np.testing.assert_allclose(end, water, rtol=1e-10)
+    assert 0.0 < share.mean() < 1.0 and share.max() <= 1.0 + 1e-12
+    half = [jax.tree.map(lambda v, s=s: v[s], leaves) for s in (slice(0, 2), slice(2, 4))]
+    first, middle = inputs.wet_leaves(half[0], start)
+    second, last = inputs.wet_leaves(half[1], middle)
+    np.testing.assert_allclose(jnp.concatenate([first, second]), found, rtol=1e-12)
+    np.testing.assert_allclose(last, end, rtol=1e-12)
 
 
 @pytest.mark.parametrize("steps", [False, True])
@@ -177,6 +220,41 @@ def test_learns_the_teacher_on_unseen_parameters_and_year(lesson):
     assert r2["Qle", "hourly"] > 0.9 and r2["Qh", "hourly"] > 0.9, r2
 
 
+def test_anomaly_is_what_parameters_do():
+    """An answer that knows the weather and nothing of parameters has none; an error common to all runs costs none."""
+    rng = np.random.default_rng(0)
+    weather, draws = rng.normal(size=(50, 1)), np.array([[-1.0, 1.0, 0.0, 3.0]])
+    truth = 10.0 * weather + draws * weather**2
+    together = np.array([0, 0, 1, 2])
+    assert _anomaly_r2(truth, truth, together) == 1.0
+    assert _anomaly_r2(10.0 * weather + 0.0 * draws, truth, together) == 0.0
+    assert _anomaly_r2(truth + 5.0 * weather, truth, together) == pytest.approx(1.0, abs=1e-12)
+    assert _anomaly_r2(truth, truth, np.arange(4)) is None
+
+
+def test_memory_of_the_runs_is_recalled_in_training_only(lesson):
+    """Without the memory task nothing is asked of that layer: its weights stay as they began."""
+    towers, _, runs = lesson
+    rng = np.random.default_rng(0)
+    runs = dataclasses.replace(runs, memory=rng.normal(size=runs.memory.shape).astype(np.float16))
+    moved = {}
+    for weight in (0.0, 1.0):
+        settings = TrainingSettings(steps=2, columns=4, days=4, sizes=SMALL, check_every=1, memory_weight=weight)
+        kernel = fit(towers, runs, settings).network.memory_out.kernel[...]
+        moved[weight] = float(jnp.abs(kernel - Network(KEYS, FLUXES, SMALL).memory_out.kernel[...]).max())
+    assert moved[0.0] == 0.0 < moved[1.0]
+
+
+def test_ablation_names_its_networks(lesson):
+    towers, _, runs = lesson
+    settings = TrainingSettings(steps=2, columns=4, days=4, sizes=SMALL, check_every=2)
+    rows = ablation(towers, runs, settings, alone=("Qle",))
+    assert [row["network"] for row in rows if (row["flux"], row["step"]) == ("Qle", "daily")] == [
+        "multi-task", "without memory", "single-task Qle"
+    ]  # fmt: skip
+    assert {row["flux"] for row in rows if row["network"] == "single-task Qle"} == {"Qle"}
+
+
 def test_trained_once_then_loaded(lesson, tmp_path):
     towers, data, _ = lesson
     data = dataclasses.replace(data, draws=4, unseen_draws=2)
@@ -187,6 +265,6 @@ def test_trained_once_then_loaded(lesson, tmp_path):
     assert first.card["scores"] == second.card["scores"]
     assert {row["split"] for row in first.card["scores"]} == {"draws", "year", "site XX-2"}
     card = next(tmp_path.glob("surrogate_*.md")).read_text()
-    assert "| year | Qle | daily |" in card
+    assert "| year | Qle | daily |" in card and "R2 anomaly" in card
     with pytest.raises(InputError, match="task_loss"):
         dataclasses.replace(settings, task_loss="other").check()

@@ -9,9 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jlsm.constants import SOIL_LAYER_THICKNESS
 from jlsm.errors import InputError
 from jlsm.forcing import stack_sites
-from jlsm.parameters import PARAMETERS, default_parameters, replace_parameters
+from jlsm.parameters import PARAMETERS, default_parameters, get_parameter, replace_parameters
+from mdpl.surrogate import MEMORY_ITEMS
 from mdpl.surrogate_data import FLUXES, DataSettings, draw_values, load_runs, make_runs
 from tests.mdpl.fakes import FAKE_PATH, fake_simulate, make_site, make_tower
 
@@ -35,11 +37,14 @@ def test_draws_stay_in_bounds_and_spread_around_the_default():
     assert keys == KEYS[:2], "no C4 plants here"
     for i, key in enumerate(keys):
         info = PARAMETERS[key]
+        default = float(get_parameter(default_parameters(site), key)[0])
         assert ((values[..., i] > info.lower) & (values[..., i] < info.upper)).all()
         assert values[..., i].std() > 0.1 * (info.upper - info.lower)
+        assert values[0, 0, i] == pytest.approx(default, rel=1e-6), "the first draw is where calibration starts"
+        assert np.median(values[..., i]) == pytest.approx(default, abs=0.05 * (info.upper - info.lower))
     again = draw_values(KEYS, default_parameters(site), 1, 64, 1.25, seed=0)[1]
     np.testing.assert_array_equal(values, again)
-    assert (draw_values(KEYS, default_parameters(site), 1, 64, 1.25, seed=1)[1] != values).all()
+    assert (draw_values(KEYS, default_parameters(site), 1, 64, 1.25, seed=1)[1][1:] != values[1:]).all()
 
 
 def test_splits_do_not_share_draws_or_the_last_year(runs, towers):
@@ -66,6 +71,24 @@ def test_a_run_is_the_teacher_with_its_parameters(runs, towers):
         truth = np.stack([np.asarray(getattr(outputs, flux)) for flux in FLUXES], axis=-1)
         # half precision keeps eleven bits
         np.testing.assert_allclose(runs.fluxes[:, r].astype(float), truth, rtol=2.0**-10, atol=1e-3)
+
+
+def test_memory_is_the_stores_at_the_end_of_days(towers):
+    def remembering(params, forcing, site, state, fields=None):
+        outputs, state = fake_simulate(params, forcing, site, state, fields)
+        step = jnp.arange(forcing.steps, dtype=jnp.float32)[:, None, None]
+        layers = jnp.asarray(SOIL_LAYER_THICKNESS)[:, None] * jnp.arange(1.0, 7.0)[:, None]
+        soil = jnp.broadcast_to(layers, (*outputs.SoilMoist.shape[1:],)) + 0.0 * step
+        return dataclasses.replace(outputs, SoilMoist=soil, SoilTemp=273.15 + 0.0 * soil + step,
+                                   SWE=jnp.expm1(outputs.SWE + 0.01 * step[..., 0])), state  # fmt: skip
+
+    runs = make_runs(FAKE_PATH._replace(simulate=remembering), towers, KEYS, SMALL)
+    assert runs.memory.shape == (20, runs.site.size, MEMORY_ITEMS)
+    evening = np.arange(20) * 24 + 23
+    for layer in range(6):
+        np.testing.assert_allclose(runs.memory[..., layer], layer + 1, rtol=1e-3)
+        np.testing.assert_allclose(runs.memory[:, 0, 6 + layer], evening, rtol=1e-3)
+    np.testing.assert_allclose(runs.memory[:, -1, -1], 0.01 * evening, rtol=2e-3)
 
 
 def test_cache_is_used_and_keyed_by_content(towers, tmp_path):
