@@ -18,7 +18,7 @@ SCHEDULES = ("cosine", "constant")
 SMALLEST = {"epochs": 0, "window_days": 1, "windows_per_step": 0, "refresh_every": 1, "spinup_years": 1,
             "warmup_years": 0, "seed": 0, "hidden": 1, "feature_days": 1, "harmonics": 1, "warmup_epochs": 0,
             "validation_years": 0, "patience": 0}  # fmt: skip
-LEARNING_RATES = {"network": 0.01, "direct": 0.1}
+LEARNING_RATES = {"network": 0.02, "direct": 0.1}
 """peak step where the config leaves it to the learner: a weight of the network moves every site's parameters"""
 
 
@@ -45,8 +45,8 @@ class Config:
     """observations to fit: ``raw`` or ``corrected`` (for energy-balance closure)"""
     fluxes: dict[str, float] = field(default_factory=lambda: {"Qle": 1.0, "Qh": 1.0})
     """weight of each flux in the loss"""
-    loss: dict[str, float] = field(default_factory=lambda: {"mse": 1.0})
-    """weight of each loss: mse, rmse, huber, nse, kge, correlation"""
+    loss: dict[str, float] = field(default_factory=lambda: {"mse": 1.0, "correlation": 1.0})
+    """weight of each loss: mse, rmse, huber, nse, kge, correlation (1 - R)"""
     prior: float = 0.0
     """weight of the mean squared offset from the default parameters, added to the loss"""
     learner: str = "network"
@@ -61,10 +61,10 @@ class Config:
     """parameter -> ``constant``, ``seasonal`` or ``phenology``; those not named are constant"""
     harmonics: int = 1
     """harmonics of a year in a seasonal parameter"""
-    epochs: int = 15
+    epochs: int = 40
     """passes over the training windows"""
     learning_rate: float = -1.0
-    """Adam's peak step; -1: the learner's own (network 0.01, direct 0.1)"""
+    """Adam's peak step; -1: the learner's own (network 0.02, direct 0.1)"""
     schedule: str = "cosine"
     """``cosine``: decays to a twentieth; ``constant``"""
     warmup_epochs: int = 0
@@ -73,11 +73,11 @@ class Config:
     """largest norm of the gradient (of a site's unknowns, or of the weights); longer ones are shortened and reported"""
     gradient: str = "auto"
     """``forward``, ``reverse`` or ``auto``: how the derivative is taken"""
-    window_days: int = 365
+    window_days: int = 91
     """length of a training window, days"""
-    windows_per_step: int = 0
+    windows_per_step: int = 4
     """windows per site in one optimiser step, drawn without replacement; 0: all of them"""
-    refresh_every: int = 5
+    refresh_every: int = 4
     """epochs between forward runs of the record that renew the windows' start states"""
     spinup_years: int = 3
     """passes over the first year before a record starts"""

@@ -29,7 +29,8 @@ from tests.mdpl.fakes import FAKE_PATH, make_tower
 TRUTH = {"vegetation.vcmax25": 60.0, "vegetation.leaf_reflectance_nir": 0.4, "vegetation.leaf_area_scale": 1.5}
 OTHER = {**TRUTH, "vegetation.vcmax25": 150.0}
 LAYOUT = Layout(tuple(TRUTH), ("constant",) * 3)
-QUICK = Config(parameters=tuple(TRUTH), epochs=60, learning_rate=0.02, window_days=120, refresh_every=20)
+QUICK = Config(parameters=tuple(TRUTH), epochs=60, learning_rate=0.02, window_days=120, refresh_every=20,
+               windows_per_step=0, loss={"mse": 1.0})  # fmt: skip
 
 
 def two_towers(days=365):
@@ -201,4 +202,4 @@ def test_schedules():
     assert cosine(0) == pytest.approx(0.05) and cosine(6) == pytest.approx(1.0) and cosine(30) == pytest.approx(0.05)
     constant = schedule_of(dataclasses.replace(config, schedule="constant"), steps_per_epoch=3)
     assert constant(0) == pytest.approx(0.05) and constant(6) == constant(29) == 1.0
-    assert Config().peak_rate == 0.01 and Config(learner="direct").peak_rate == 0.1
+    assert Config().peak_rate == 0.02 and Config(learner="direct").peak_rate == 0.1

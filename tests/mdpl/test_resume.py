@@ -20,7 +20,8 @@ from mdpl.config import Config
 from tests.mdpl.fakes import FAKE_PATH, make_tower
 
 TRUTH = {"vegetation.vcmax25": 60.0, "vegetation.leaf_area_scale": 1.5}
-QUICK = Config(parameters=tuple(TRUTH), epochs=9, window_days=120, windows_per_step=1, refresh_every=2, hidden=8)
+QUICK = Config(parameters=tuple(TRUTH), epochs=9, window_days=120, windows_per_step=1, refresh_every=2, hidden=8,
+               loss={"mse": 1.0})  # fmt: skip
 
 
 def towers():

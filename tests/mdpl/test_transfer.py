@@ -16,7 +16,8 @@ from mdpl.transfer import transfer
 from tests.mdpl.fakes import FAKE_PATH, make_tower
 
 TRUTH = {"vegetation.vcmax25": 60.0}
-QUICK = Config(parameters=tuple(TRUTH), epochs=8, learning_rate=0.02, window_days=120, hidden=8, refresh_every=4)
+QUICK = Config(parameters=tuple(TRUTH), epochs=8, learning_rate=0.02, window_days=120, hidden=8, refresh_every=4,
+               windows_per_step=0, loss={"mse": 1.0})  # fmt: skip
 
 
 @pytest.mark.slow
