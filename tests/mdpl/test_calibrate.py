@@ -23,8 +23,14 @@ from tests.mdpl.fakes import FAKE_PATH, fake_simulate, make_tower
 
 TRUTH = {"vegetation.vcmax25": 60.0, "vegetation.leaf_reflectance_nir": 0.4, "vegetation.leaf_area_scale": 1.5}
 QUICK = Config(
-    parameters=tuple(TRUTH), epochs=150, learner="direct", learning_rate=0.2, window_days=120, refresh_every=10,
-    windows_per_step=0, loss={"mse": 1.0},
+    parameters=tuple(TRUTH),
+    epochs=150,
+    learner="direct",
+    learning_rate=0.2,
+    window_days=120,
+    refresh_every=10,
+    windows_per_step=0,
+    loss={"mse": 1.0},
 )
 
 
