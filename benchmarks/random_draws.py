@@ -21,6 +21,10 @@ from benchmarks.timing import report
 from jlsm._xla import GRADIENT_LOOP_BYTES, prefer_cpu_flags
 
 
+UNSETTLED = 1.0
+"""W m-2 left in the surface balance from which a step counts as not solved"""
+
+
 def drawn_parameters(site: jlsm.Site, count: int, rng: np.random.Generator) -> jlsm.Parameters:
     """Default parameters with every calibratable one drawn uniformly within its bounds, ``[count]`` columns."""
     params = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (count,)), jlsm.default_parameters(site))
@@ -69,7 +73,7 @@ def main() -> None:
         window = forcing.window(start, start + steps)
         window = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf[..., None], (*leaf.shape, options.batch)), window)
         place = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (options.batch,)), site.numeric())
-        bad_outputs = bad_gradients = done = 0
+        bad_outputs = bad_gradients = done = unsettled = 0
         worst = {"EnergyResidual": 0.0, "WaterResidual": 0.0, "SolverResidual": 0.0}
         while done < options.draws:
             params = drawn_parameters(site, options.batch, rng)
@@ -77,11 +81,12 @@ def main() -> None:
             (out, end), gradient = work(params, window, place, state)
             bad_outputs += columns_not_finite((out, end), options.batch)
             bad_gradients += columns_not_finite(gradient, options.batch)
+            unsettled += int((np.asarray(out.SolverResidual) > UNSETTLED).sum())
             for name in worst:
                 worst[name] = max(worst[name], float(np.nanmax(np.abs(np.asarray(getattr(out, name))))))
             done += options.batch
         counts = {"draws": done, "outputs not finite": bad_outputs, "gradients not finite": bad_gradients}
-        rows.append({"file": met.name, **counts, **worst})
+        rows.append({"file": met.name, **counts, **worst, "% unsettled": 100.0 * unsettled / (done * steps)})
         print(rows[-1], flush=True)
     report("random draws", rows, options.output)
 
