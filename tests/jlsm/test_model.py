@@ -53,6 +53,22 @@ def same(a, b, **tolerance):
         np.testing.assert_allclose(x, y, **tolerance)
 
 
+def test_columns_in_blocks_give_what_all_together_give():
+    """Blocks of 12: the last of three is filled up. A time series of a parameter and scalars go through too."""
+    params, forcing, site, state = mixed_weather()
+    series = jnp.linspace(60.0, 90.0, STEPS)[:, None] + jnp.zeros(COLUMNS)
+    params = replace_parameters(params, {"vcmax25": series, "root_depth_scale": jnp.asarray(0.4)})
+    whole = simulate(params, forcing, site, state, fields=FIELDS)
+    blocks = simulate(params, forcing, site, state, fields=FIELDS, columns_at_once=12)
+    same(whole, blocks, rtol=1e-6, atol=1e-8)
+
+
+def test_blocks_that_mean_nothing_are_refused():
+    params, forcing, site, state = mixed_weather()
+    with pytest.raises(ValueError, match="columns_at_once=0: give a positive number"):
+        simulate(params, forcing, site, state, columns_at_once=0)
+
+
 def test_a_stack_gives_what_single_runs_give():
     params, forcing, site, state = mixed_weather()
     out, last = run(params, forcing, site, state)
