@@ -61,7 +61,7 @@ class Config:
     """parameter -> ``constant``, ``seasonal`` or ``phenology``; those not named are constant"""
     harmonics: int = 1
     """harmonics of a year in a seasonal parameter"""
-    epochs: int = 40
+    epochs: int = 24
     """passes over the training windows"""
     learning_rate: float = -1.0
     """Adam's peak step; -1: the learner's own (network 0.02, direct 0.1)"""
