@@ -76,7 +76,7 @@ def print_identifiable(run_directory: Path) -> None:
     print(f"\nIdentifiable: standard deviation of the best estimate at most {IDENTIFIABLE:.0%} of the range.\n")
     print("| site | parameter | deviation, % of range | default - truth | found - truth |")
     print("|---|---|---:|---:|---:|")
-    count = within = 0
+    count = within = near = 0
     for task in Trainer(path, group_towers(towers, config), keys, config).tasks:
         space = task.space
         truth = [
@@ -93,11 +93,13 @@ def print_identifiable(run_directory: Path) -> None:
                 span, key = space.upper[i] - space.lower[i], told.keys[i]
                 before = (space.default[s, i] - truth[s][i]) / span
                 after = (found[site, key] - truth[s][i]) / span
-                count, within = count + 1, within + (abs(after) <= 0.1)
+                count, within, near = count + 1, within + (abs(after) <= 0.1), near + (abs(before) <= 0.1)
                 print(f"| {site} | {key} | {deviations[s, i]:.1%} | {before:+.1%} | {after:+.1%} |")
             others = [k for i, k in enumerate(told.keys) if told.active[s, i] and not identifiable[s, i]]
             print(f"| {site} | not identifiable: {', '.join(k.split('.')[1] for k in others)} | | | |")
-    print(f"\n{within} of {count} identifiable parameters found within 10 % of their range.")
+    print(
+        f"\n{within} of {count} identifiable parameters found within 10 % of their range; the defaults of {near} are."
+    )
 
 
 if __name__ == "__main__":
