@@ -14,6 +14,9 @@ import hypothesis
 import jax
 import pytest
 
+# Commands run inside these processes choose compiler flags where the user has none (jlsm._xla). They would come too
+# late here and yet reach the processes that tests start, whose numbers then differ in the last bit: tests have one.
+os.environ.setdefault("XLA_FLAGS", "")
 jax.config.update("jax_enable_x64", True)
 # a failure must be found again by the next run, and compiling has no deadline
 hypothesis.settings.register_profile("jlsm", deadline=None, derandomize=True, max_examples=25)
@@ -30,7 +33,8 @@ def pytest_configure(config):
 
 @pytest.fixture(autouse=True)
 def double_precision():
-    """float64 for every test, whatever precision a command run before it in this process chose."""
+    """float64 again after every test: a command run in this process chooses its own precision."""
+    yield
     jax.config.update("jax_enable_x64", True)
 
 

@@ -1,0 +1,23 @@
+"""The compiler's flags: a choice for those who have not chosen."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from jlsm._xla import FORWARD_LOOP_BYTES, prefer_cpu_flags
+
+
+@pytest.mark.parametrize("own", ["", "--xla_cpu_enable_fast_math=false"])
+def test_flags_of_the_user_stay(monkeypatch, own):
+    monkeypatch.setenv("XLA_FLAGS", own)
+    prefer_cpu_flags(FORWARD_LOOP_BYTES)
+    assert os.environ["XLA_FLAGS"] == own
+
+
+def test_flags_where_there_are_none(monkeypatch):
+    monkeypatch.setenv("XLA_FLAGS", "to be restored")
+    monkeypatch.delenv("XLA_FLAGS")
+    prefer_cpu_flags(1234)
+    assert "xla_cpu_small_while_loop_byte_threshold=1234" in os.environ["XLA_FLAGS"]
