@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
@@ -32,7 +33,8 @@ from jlsm.budget import Step, diagnose
 from jlsm.constants import LATENT_HEAT_FUSION, SOIL_LAYER_THICKNESS, WATER_DENSITY
 from jlsm.forcing import Forcing, Site
 from jlsm.numerics import add_compensated, ramp, total
-from jlsm.numerics.implicit import SOLUTION
+from jlsm.numerics.implicit import SOLUTION, Unknowns
+from jlsm.numerics.reverse import Scan, scan_chunks
 from jlsm.outputs import Outputs, pack, unpack
 from jlsm.parameters import Parameters
 from jlsm.processes import management as manage
@@ -55,7 +57,13 @@ POND_FULL_COVER = 5.0  # kg m-2 of standing water that hide the soil surface
 
 
 def step(
-    params: Parameters, state: State, air: Atmosphere, reference_height, dt, solver: str = "converged"
+    params: Parameters,
+    state: State,
+    air: Atmosphere,
+    reference_height,
+    dt,
+    solver: str = "converged",
+    known: Unknowns | None = None,
 ) -> tuple[State, Step]:
     """One time step of all columns.
 
@@ -66,6 +74,7 @@ def step(
         reference_height: m.
         dt: s.
         solver: "converged" or "linearised" (see ``solve_surface``).
+        known: the solution of the surface balance, where this step was run before.
 
     Returns:
         The state at the end and everything the outputs are made of.
@@ -133,6 +142,7 @@ def step(
         state.surface_temperature,
         state.canopy_temperature,
         solver,
+        known,
     )
     area = portions(1.0 - cover.fraction, cover.fraction)
     # whatever the iteration left unbalanced goes into the ground: energy closes by construction
@@ -279,45 +289,85 @@ def _split_series(params: Parameters, columns: tuple[int, ...]) -> tuple[Paramet
     return eqx.partition(jax.tree.map(whole, params), lambda leaf: leaf.ndim > len(columns))
 
 
-@partial(jax.jit, static_argnames=("chunk", "solver", "fields"))
-def _simulate(params: Parameters, forcing: Forcing, site: Site, state: State, *, chunk: int, solver: str, fields):
+class _Constants(NamedTuple):
+    """What all steps of a run see."""
+
+    params: Parameters
+    """those that are not time series (None in their place)"""
+    site: Site
+    dt: Array
+
+
+def _atmosphere(constants: _Constants, rows):
+    """What the steps of a stretch of the record read: (weather, time series of parameters, validity)."""
+    weather, series = rows
+    part = Forcing(**weather, dt=constants.dt)
+    air = prepare_atmosphere(part, constants.site, eqx.combine(series, constants.params).snow)
+    return air, series, part.valid
+
+
+def _one_step(constants: _Constants, state: State, now, known: Unknowns | None = None, *, solver: str, fields):
+    """(new state, packed outputs, solution of the surface balance)."""
+    air, series, valid = now
+    params = eqx.combine(series, constants.params)
+    new, made = step(params, state, air, constants.site.reference_height, constants.dt, solver, known)
+    if valid is not None:  # padding leaves the state as it was
+        new = jax.tree.map(lambda a, b: jnp.where(valid, a, b), new, state)
+    return new, pack(diagnose(state, new, made, params, constants.dt), fields), made.surface.unknowns
+
+
+@partial(jax.jit, static_argnames=("chunk", "solver", "fields", "reverse"))
+def _simulate(
+    params: Parameters, forcing: Forcing, site: Site, state: State, *, chunk: int, solver: str, fields, reverse: bool
+):
     columns = forcing.Tair.shape[1:]
     series, constant = _split_series(params, columns)
     weather = {name: getattr(forcing, name) for name in forcing.series()}
+    constants = _Constants(constant, site, forcing.dt)
 
     def rows(values: Array) -> Array:
         return values.reshape(values.shape[0] // chunk, chunk, *values.shape[1:])
 
-    # reverse mode keeps the solution of the surface balance and works everything else out again: cheaper than
-    # storing and fetching a thousand intermediate values of every step
-    @partial(jax.checkpoint, prevent_cse=False, policy=jax.checkpoint_policies.save_only_these_names(SOLUTION))
-    def one_step(carry, following):
-        state, (air, series, valid) = carry
-        now = eqx.combine(series, constant)
-        new, made = step(now, state, air, site.reference_height, forcing.dt, solver)
-        if valid is not None:  # padding leaves the state as it was
-            new = jax.tree.map(lambda a, b: jnp.where(valid, a, b), new, state)
-        return (new, following), pack(diagnose(state, new, made, now, forcing.dt), fields)
-
-    @jax.checkpoint
-    def one_chunk(state: State, inputs):
-        weather, series = inputs
-        part = Forcing(**weather, dt=forcing.dt)
-        air = prepare_atmosphere(part, site, eqx.combine(series, constant).snow)
-        # the weather of a step is fetched one step ahead: a slice of the record at a moving place, read by
-        # a hundred fused expressions, would keep a CPU from vectorising any of them
-        now = (air, series, part.valid)
-        first = jax.tree.map(lambda x: x[0], now)
-        following = jax.tree.map(lambda x: jnp.concatenate([x[1:], x[-1:]]), now)
-        (state, _), packed = jax.lax.scan(one_step, (state, first), following)
-        return state, packed
-
     inputs = jax.tree.map(rows, (weather, series))
-    state, packed = jax.lax.scan(one_chunk, state, inputs)
+    run = _run_for_reverse_mode if reverse else _run
+    state, packed = run(constants, state, inputs, partial(_one_step, solver=solver, fields=fields))
     return unpack(packed.reshape(-1, *packed.shape[2:]), fields), state
 
 
-@partial(jax.jit, static_argnames=("size", "chunk", "solver", "fields"))
+def _run_for_reverse_mode(constants: _Constants, state: State, inputs, one_step):
+    """All chunks, with the hand-written reverse mode of ``scan_chunks``."""
+
+    def known(constants, state, now, solution):
+        return one_step(constants, state, now, solution)[:2]
+
+    return scan_chunks(Scan(_atmosphere, one_step, known), constants, state, inputs)
+
+
+def _run(constants: _Constants, state: State, inputs, one_step):
+    """All chunks, to be differentiated by JAX in any mode."""
+
+    # reverse mode keeps the solution of the surface balance and works everything else out again: cheaper than
+    # storing and fetching a thousand intermediate values of every step
+    @partial(jax.checkpoint, prevent_cse=False, policy=jax.checkpoint_policies.save_only_these_names(SOLUTION))
+    def stepped(carry, following):
+        state, now = carry
+        new, packed, _ = one_step(constants, state, now)
+        return (new, following), packed
+
+    @jax.checkpoint
+    def one_chunk(state: State, rows):
+        # the weather of a step is fetched one step ahead: a slice of the record at a moving place, read by
+        # a hundred fused expressions, would keep a CPU from vectorising any of them
+        now = _atmosphere(constants, rows)
+        first = jax.tree.map(lambda x: x[0], now)
+        following = jax.tree.map(lambda x: jnp.concatenate([x[1:], x[-1:]]), now)
+        (state, _), packed = jax.lax.scan(stepped, (state, first), following)
+        return state, packed
+
+    return jax.lax.scan(one_chunk, state, inputs)
+
+
+@partial(jax.jit, static_argnames=("size", "chunk", "solver", "fields", "reverse"))
 def _simulate_blocks(params, forcing, site, state, *, size: int, **options):
     """``_simulate`` for ``size`` columns at a time."""
     columns = forcing.Tair.shape[1:]
@@ -336,6 +386,7 @@ def simulate(
     fields: tuple[str, ...] | None = None,
     chunk: int | None = None,
     columns_at_once: int | None = None,
+    reverse: bool = False,
 ) -> tuple[Outputs, State]:
     """Run the model over a record: a pure function, for ``jit``, ``grad``, ``jacfwd`` and ``vmap``.
 
@@ -351,6 +402,8 @@ def simulate(
         columns_at_once: run so many of the columns of a ``[time, columns]`` record at a time, one block after the
             other; None takes all of them. Many columns run faster in blocks of about 128 on a CPU (its cache holds no
             more), and all at once on a GPU.
+        reverse: run for reverse mode alone (``grad``, ``vjp``), whose derivative then takes about half the time and
+            half the compilation; forward mode (``jvp``, ``jacfwd``) and second derivatives raise TypeError.
 
     Returns:
         (Outputs ``[time, ...]``, the state after the last step). Where ``forcing.valid`` is False
@@ -363,7 +416,7 @@ def simulate(
     chunk = _chunk_length(forcing.steps) if chunk is None else chunk
     if forcing.steps % chunk:
         raise ValueError(f"chunk={chunk} does not divide the record of {forcing.steps} steps")
-    options = dict(chunk=chunk, solver=solver, fields=fields)
+    options = dict(chunk=chunk, solver=solver, fields=fields, reverse=reverse)
     if columns_at_once is not None and (columns_at_once < 1 or forcing.Tair.ndim > 2):
         raise ValueError(
             f"columns_at_once={columns_at_once}: give a positive number, and columns on one axis "

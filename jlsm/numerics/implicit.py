@@ -331,7 +331,24 @@ def _implicit_jvp(residual, options, primals, tangents):
     start, operands = primals
     _, operand_tangents = tangents
     x = tuple(checkpoint_name(v, SOLUTION) for v in implicit_solve(residual, options, start, operands))
+    return x, _change_of_solution(residual, options, x, operands, operand_tangents)
+
+
+def _change_of_solution(residual, options, x: Unknowns, operands: PyTree, operand_tangents: PyTree) -> Unknowns:
+    """Implicit function theorem: how the solution ``x`` follows its operands."""
     _, jacobian = _linearise(residual, options, x, operands)
     _, change = jax.jvp(lambda p: residual(x, p), (operands,), (operand_tangents,))
     rows, right = _eliminate(jacobian, [-c for c in change])
-    return x, tuple(_substitute(rows, right, right[-1] / rows[-1][-1]))
+    return tuple(_substitute(rows, right, right[-1] / rows[-1][-1]))
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(0, 1))
+def implicit_solution(residual: Callable, options: NewtonOptions, x: Unknowns, operands: PyTree) -> Unknowns:
+    """``x``, known to be the solution of ``implicit_solve``: costs nothing, and has the solution's derivative."""
+    return x
+
+
+@implicit_solution.defjvp
+def _known_jvp(residual, options, primals, tangents):
+    x, operands = primals
+    return x, _change_of_solution(residual, options, x, operands, tangents[1])

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 
 from jlsm.constants import GAS_CONSTANT_VAPOUR, GRAVITY
 from jlsm.numerics import implicit_solve
-from jlsm.numerics.implicit import NewtonOptions, newton_step
+from jlsm.numerics.implicit import NewtonOptions, Unknowns, implicit_solution, newton_step
 from jlsm.parameters import Soil
 from jlsm.processes.stomata import gross_assimilation
 from jlsm.processes.surface_fluxes import Conditions, SurfaceFluxes, SurfaceInputs, conditions, surface_fluxes
@@ -84,7 +84,9 @@ def first_guess(c: Conditions, ground_temperature, canopy_temperature) -> tuple[
     )
 
 
-def solve_surface(inputs: SurfaceInputs, ground_temperature, canopy_temperature, solver: str) -> SurfaceFluxes:
+def solve_surface(
+    inputs: SurfaceInputs, ground_temperature, canopy_temperature, solver: str, known: Unknowns | None = None
+) -> SurfaceFluxes:
     """Fluxes of both portions at the solution of the coupled balance.
 
     Args:
@@ -93,11 +95,14 @@ def solve_surface(inputs: SurfaceInputs, ground_temperature, canopy_temperature,
             iteration when ``solver`` is "converged").
         solver: "converged", or "linearised": one Newton step from the last step's temperatures, as
             MATSIRO6 does; what it leaves unbalanced is handed to the ground like any remainder.
+        known: the ``unknowns`` of an earlier solution with the same inputs, which is then only differentiated.
 
     Returns:
         SurfaceFluxes; ``balance_ground`` and ``balance_canopy`` are what the iteration left.
     """
     fixed = conditions(inputs)
+    if known is not None and solver == "converged":
+        return surface_fluxes(implicit_solution(_residual, _OPTIONS, known, fixed), fixed)
     start = first_guess(fixed, ground_temperature, canopy_temperature)
     if solver == "converged":
         solution = implicit_solve(_residual, _OPTIONS, start, fixed)

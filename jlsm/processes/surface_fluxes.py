@@ -137,6 +137,7 @@ class SurfaceFluxes(NamedTuple):
     balance_ground: Array  # W m-2 left over
     balance_canopy: Array  # W m-2 left over
     residual: tuple[Array, ...]  # of the five equations that are solved
+    unknowns: tuple[Array, ...]  # where all this was evaluated
 
 
 def conditions(s: SurfaceInputs) -> Conditions:
@@ -299,4 +300,5 @@ def surface_fluxes(unknowns: tuple[Float[Array, "2 ..."], ...], c: Conditions) -
             warming_ground,
             bulk.stability,
         ),
+        unknowns=unknowns,
     )

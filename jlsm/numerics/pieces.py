@@ -1,0 +1,152 @@
+"""Evaluate a long expression in pieces that a compiler can not merge.
+
+XLA fuses elementwise arithmetic and works out again, for every result, whatever it takes to be cheap. In the
+derivative of a time step everything is cheap: three thousand products and sums become thirty thousand, in functions
+that take a minute to compile. Here the expression is cut, where few values cross, into pieces of about a hundred
+operations. Each is the body of a loop that runs once; nothing is fused across the border of a loop, and on a CPU a
+small loop is compiled as one function. The result is that of the plain expression.
+
+The pieces can not be differentiated in reverse mode: they are for code that *is* the derivative.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.extend.core import Literal, Primitive
+from jaxtyping import Array, Bool, PyTree
+
+INLINED = ("jit", "pjit", "closed_call", "custom_jvp_call")
+"""calls whose body is cut like everything else"""
+
+
+class _Value:
+    """Something that is computed: identity is all it has."""
+
+    __slots__ = ()
+
+
+class _Operation(NamedTuple):
+    primitive: Primitive
+    settings: dict[str, Any]
+    inputs: list[Any]
+    """values, or constants known while tracing"""
+    outputs: list[_Value]
+
+    def bind(self, inputs: list[Array]) -> list[Array]:
+        result = self.primitive.bind(*inputs, **self.settings)
+        return list(result) if self.primitive.multiple_results else [result]
+
+
+def in_pieces(function: Callable[..., PyTree], once: Bool[Array, ""], *arguments: PyTree, size: int = 100) -> PyTree:
+    """``function(*arguments)``, evaluated in pieces.
+
+    Args:
+        function: takes and returns pytrees of arrays.
+        once: a scalar that is True, in a way the compiler can not know.
+        arguments: what it is called with.
+        size: operations in a piece, about; a cut lies where the fewest values cross it, between half and one and a
+            half of this.
+    """
+    closed, shape = jax.make_jaxpr(function, return_shape=True)(*arguments)
+    inputs = [_Value() for _ in closed.jaxpr.invars]
+    operations: list[_Operation] = []
+    results = _flatten(closed.jaxpr, closed.consts, inputs, operations)
+    operations = _needed(operations, results)
+    values = dict(zip(inputs, jax.tree.leaves(arguments), strict=True))
+    last = _last_uses(operations, results)
+    for start, stop in _cuts(operations, last, size):
+        _run_piece(operations[start:stop], [v for v, use in last.items() if use >= stop], values, once)
+    found = [values[r] if isinstance(r, _Value) else jnp.asarray(r) for r in results]
+    return jax.tree.unflatten(jax.tree.structure(shape), found)
+
+
+def _flatten(jaxpr, consts, inputs: list[Any], operations: list[_Operation]) -> list[Any]:
+    """Append the operations of ``jaxpr``, calls inlined; its results."""
+    known = dict(zip((*jaxpr.constvars, *jaxpr.invars), (*consts, *inputs), strict=True))
+
+    def read(variable):
+        return variable.val if isinstance(variable, Literal) else known[variable]
+
+    for equation in jaxpr.eqns:
+        given, settings = [read(v) for v in equation.invars], equation.params
+        name = equation.primitive.name
+        if name in INLINED:
+            called = settings["jaxpr"] if "jaxpr" in settings else settings["call_jaxpr"]
+            outputs = _flatten(called.jaxpr, called.consts, given, operations)
+        elif name == "custom_linear_solve":  # what solves it; derivatives were taken before
+            lengths = settings["const_lengths"]
+            first = lengths.matvec + lengths.vecmat
+            constants = given[first : first + lengths.solve]
+            right = given[first + lengths.solve + lengths.transpose_solve :]
+            solve = settings["jaxprs"].solve
+            outputs = _flatten(solve.jaxpr, solve.consts, [*constants, *right], operations)
+        else:
+            outputs = [_Value() for _ in equation.outvars]
+            operations.append(_Operation(equation.primitive, settings, given, outputs))
+        known.update(zip(equation.outvars, outputs, strict=True))
+    return [read(v) for v in jaxpr.outvars]
+
+
+def _needed(operations: list[_Operation], results: list[Any]) -> list[_Operation]:
+    """Without what no result depends on."""
+    wanted = {r for r in results if isinstance(r, _Value)}
+    kept = []
+    for operation in reversed(operations):
+        if any(output in wanted for output in operation.outputs):
+            kept.append(operation)
+            wanted.update(i for i in operation.inputs if isinstance(i, _Value))
+    return kept[::-1]
+
+
+def _last_uses(operations: list[_Operation], results: list[Any]) -> dict[_Value, int]:
+    """The last operation that reads each computed value; beyond the end for results."""
+    made = {output for operation in operations for output in operation.outputs}
+
+    def is_made(value):
+        return isinstance(value, _Value) and value in made
+
+    last = {i: at for at, operation in enumerate(operations) for i in operation.inputs if is_made(i)}
+    return last | {r: len(operations) for r in results if is_made(r)}
+
+
+def _cuts(operations: list[_Operation], last: dict[_Value, int], size: int) -> list[tuple[int, int]]:
+    """Borders of the pieces: where the fewest values are alive."""
+    count = len(operations)
+    change = [0] * (count + 2)
+    for at, operation in enumerate(operations):
+        for output in operation.outputs:
+            if output in last:
+                change[at + 1] += 1
+                change[last[output] + 1] -= 1
+    alive = [0] * (count + 1)  # values that cross the border before operation number i
+    for i in range(1, count + 1):
+        alive[i] = alive[i - 1] + change[i]
+    borders, at = [], 0
+    while at < count:
+        furthest = at + size + size // 2
+        stop = count if furthest >= count else min(range(at + max(size // 2, 1), furthest), key=lambda i: alive[i])
+        borders.append((at, stop))
+        at = stop
+    return borders
+
+
+def _run_piece(piece: list[_Operation], later: list[_Value], values: dict[_Value, Array], once) -> None:
+    """Evaluate one piece; put what is used later into ``values``."""
+    inside = {output for operation in piece for output in operation.outputs}
+    wanted = [value for value in later if value in inside]
+
+    def body(_):
+        local = {}
+        for operation in piece:
+            inputs = [(local[i] if i in local else values[i]) if isinstance(i, _Value) else i for i in operation.inputs]
+            local.update(zip(operation.outputs, operation.bind(inputs), strict=True))
+        return jnp.zeros((), bool), [local[value] for value in wanted]
+
+    shapes = jax.eval_shape(lambda: body(None)[1])
+    empty = [jnp.zeros(s.shape, s.dtype) for s in shapes]
+    _, found = jax.lax.while_loop(lambda state: state[0], body, (once, empty))
+    values.update(zip(wanted, found, strict=True))
