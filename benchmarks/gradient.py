@@ -1,8 +1,9 @@
 """Cost of a gradient of a year's loss with respect to all PFT parameters, relative to the run itself.
 
-    python -m benchmarks.gradient [--columns 5] [--steps 17520] [--modes reverse,forward] [-o OUT.json]
+    python -m benchmarks.gradient [--columns 5] [--steps 17520] [--modes reverse,any,forward] [-o OUT.json]
 
-The loss is the mean of Qle and Qh. Reverse mode checkpoints; forward mode carries one lane per parameter.
+The loss is the mean of Qle and Qh. "reverse" is ``simulate(reverse=True)``, "any" the same without it (reverse mode as
+JAX derives it), "forward" carries one lane per parameter (minutes of compilation).
 Compiler flags are those of ``mdpl calibrate``; ``XLA_FLAGS= python -m ...`` takes none, or give your own.
 """
 
@@ -22,7 +23,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--columns", default="5")
     parser.add_argument("--steps", type=int, default=17520)
-    parser.add_argument("--modes", default="reverse,forward")
+    parser.add_argument("--modes", default="reverse,any")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("-o", "--output", default="")
     options = parser.parse_args()
@@ -32,11 +33,15 @@ def main() -> None:
         params, forcing, site, state = tower_columns(count, options.steps)
         values = {key: jlsm.get_parameter(params, key) for key in jlsm.PFT_PARAMETERS}
 
-        def losses(values, params=params, forcing=forcing, site=site, state=state):
-            out, _ = jlsm.simulate(jlsm.replace_parameters(params, values), forcing, site, state, fields=("Qle", "Qh"))
+        def losses(values, params=params, forcing=forcing, site=site, state=state, **options):
+            given = jlsm.replace_parameters(params, values)
+            out, _ = jlsm.simulate(given, forcing, site, state, fields=("Qle", "Qh"), **options)
             return jnp.mean(out.Qle + out.Qh, axis=0)
 
         def reverse(values, losses=losses):
+            return jax.grad(lambda v: jnp.sum(losses(v, reverse=True)))(values)
+
+        def any_mode(values, losses=losses):
             return jax.grad(lambda v: jnp.sum(losses(v)))(values)
 
         def forward(values, losses=losses):  # sites are independent: one lane per parameter serves all of them
@@ -51,7 +56,7 @@ def main() -> None:
 
         functions = {
             "run": losses,
-            **{m: {"reverse": reverse, "forward": forward}[m] for m in options.modes.split(",")},
+            **{m: {"reverse": reverse, "any": any_mode, "forward": forward}[m] for m in options.modes.split(",")},
         }
         compiled = {name: compile_ahead(function, values) for name, function in functions.items()}
         ready = {name: (lambda c=c, v=values: c(v)) for name, (c, _) in compiled.items()}

@@ -7,8 +7,8 @@ from pathlib import Path
 
 FORWARD_LOOP_BYTES = 1_000_000_000
 """whole time loops become one function: right for runs, minutes of compilation for reverse mode"""
-GRADIENT_LOOP_BYTES = 200_000
-"""the solver's loops become one function, time loops that are differentiated do not"""
+GRADIENT_LOOP_BYTES = 600_000
+"""the loops of a step (``numerics/pieces.py``, the solver) become one function each; long or wide time loops do not"""
 
 
 def prefer_cpu_flags(loop_bytes: int) -> None:

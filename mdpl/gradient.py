@@ -19,6 +19,20 @@ from jlsm.sensitivity import FORWARD_LANES
 LossesOf = Callable[[Float[Array, "sites parameters"]], Float[Array, "sites"]]
 
 
+def mode_of(mode: str, unknowns: Float[Array, "sites parameters"], columns: int | None = None) -> str:
+    """``forward`` or ``reverse``, whichever ``losses_and_gradient`` takes for the same arguments.
+
+    Raises:
+        ValueError: an unknown mode.
+    """
+    if mode == "auto":
+        lanes = unknowns.shape[1] * (unknowns.shape[0] if columns is None else columns)
+        return "forward" if lanes <= FORWARD_LANES else "reverse"
+    if mode not in ("forward", "reverse"):
+        raise ValueError(f"mode must be 'auto', 'forward' or 'reverse', not {mode!r}")
+    return mode
+
+
 def losses_and_gradient(
     losses_of: LossesOf, unknowns: Float[Array, "sites parameters"], mode: str = "auto", columns: int | None = None
 ) -> tuple[Float[Array, "sites"], Float[Array, "sites parameters"]]:
@@ -33,12 +47,7 @@ def losses_and_gradient(
     Raises:
         ValueError: an unknown mode.
     """
-    if mode == "auto":
-        lanes = unknowns.shape[1] * (unknowns.shape[0] if columns is None else columns)
-        mode = "forward" if lanes <= FORWARD_LANES else "reverse"
-    if mode not in ("forward", "reverse"):
-        raise ValueError(f"mode must be 'auto', 'forward' or 'reverse', not {mode!r}")
-    if mode == "forward":
+    if mode_of(mode, unknowns, columns) == "forward":
 
         def along(direction):
             return jax.jvp(losses_of, (unknowns,), (jnp.broadcast_to(direction, unknowns.shape),))

@@ -7,6 +7,7 @@ of functions; what a path calls its state is its own matter (a pytree whose arra
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jlsm.forcing import Site
@@ -27,13 +28,19 @@ class Path(NamedTuple):
     """``spin_up(params, forcing, site, years=...) -> State``"""
     default_parameters: Callable[[Site], Parameters] = default_parameters
     """parameters before anything is learned"""
+    reverse: Callable[..., tuple[Outputs, Any]] | None = None
+    """like ``simulate``, for reverse mode alone, where that is cheaper; None: ``simulate`` serves"""
+
+    def differentiated(self, mode: str) -> Callable[..., tuple[Outputs, Any]]:
+        """What to simulate with where the derivative is taken in ``forward`` or ``reverse`` mode."""
+        return self.reverse if mode == "reverse" and self.reverse is not None else self.simulate
 
 
 def lsm_path() -> Path:
     """The land surface model jlsm."""
     from jlsm.model import simulate, spin_up
 
-    return Path(simulate, spin_up)
+    return Path(simulate, spin_up, reverse=partial(simulate, reverse=True))
 
 
 def surrogate_path(surrogate: "Surrogate") -> Path:

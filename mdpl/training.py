@@ -28,7 +28,7 @@ from jlsm.parameters import Parameters
 from mdpl.checkpoints import Checkpoints, named_arrays, rebuild
 from mdpl.config import Config
 from mdpl.features import leaf_area_course
-from mdpl.gradient import losses_and_gradient
+from mdpl.gradient import losses_and_gradient, mode_of
 from mdpl.intervals import interval_means
 from mdpl.learners import Learner, make_learner, schedule_of
 from mdpl.losses import Compared, Pool, prior_penalty, total_loss
@@ -154,20 +154,22 @@ class Trainer:
 
     def _training_step(self, weights, moments, batches):
         self.traces += 1
+        unknowns, pullback = jax.vjp(self.learner.unknowns, weights)
+        columns = sum(batch[-1].size for batch in batches)
+        mode = mode_of(self.config.gradient, unknowns, columns)
+        simulate = self.path.differentiated(mode)
 
         def losses_of(unknowns):
             losses = []
             for task, (params, forcing, site, state, targets, sites) in zip(self.tasks, batches, strict=True):
                 own = unknowns[task.rows]
                 full = self.layout.insert(params, task.space, own[sites], sites, forcing)
-                outputs, _ = self.path.simulate(full, forcing, site, state, fields=tuple(targets))
+                outputs, _ = simulate(full, forcing, site, state, fields=tuple(targets))
                 model = {f: interval_means(getattr(outputs, f), task.group.ratio, task.group.offset) for f in targets}
                 losses.append(self._losses(len(task.group.towers), model, targets, sites))
             return jnp.concatenate(losses) + self.config.prior * prior_penalty(unknowns, self.active)
 
-        unknowns, pullback = jax.vjp(self.learner.unknowns, weights)
-        columns = sum(batch[-1].size for batch in batches)
-        losses, gradient = losses_and_gradient(losses_of, unknowns, self.config.gradient, columns)
+        losses, gradient = losses_and_gradient(losses_of, unknowns, mode)
         weights, moments, norms = self.learner.update(weights, moments, gradient, pullback)
         return weights, moments, losses, gradient, norms
 

@@ -36,7 +36,7 @@ class _Operation(NamedTuple):
     """values, or constants known while tracing"""
     outputs: list[_Value]
 
-    def bind(self, inputs: list[Array]) -> list[Array]:
+    def bind(self, inputs: list[Any]) -> list[Any]:
         result = self.primitive.bind(*inputs, **self.settings)
         return list(result) if self.primitive.multiple_results else [result]
 
@@ -51,6 +51,7 @@ def in_pieces(function: Callable[..., PyTree], once: Bool[Array, ""], *arguments
         size: operations in a piece, about; a cut lies where the fewest values cross it, between half and one and a
             half of this.
     """
+    arguments = jax.tree.map(jnp.asarray, arguments)
     closed, shape = jax.make_jaxpr(function, return_shape=True)(*arguments)
     inputs = [_Value() for _ in closed.jaxpr.invars]
     operations: list[_Operation] = []
@@ -128,13 +129,13 @@ def _cuts(operations: list[_Operation], last: dict[_Value, int], size: int) -> l
     borders, at = [], 0
     while at < count:
         furthest = at + size + size // 2
-        stop = count if furthest >= count else min(range(at + max(size // 2, 1), furthest), key=lambda i: alive[i])
+        stop = count if furthest >= count else min(range(at + max(size // 2, 1), furthest + 1), key=lambda i: alive[i])
         borders.append((at, stop))
         at = stop
     return borders
 
 
-def _run_piece(piece: list[_Operation], later: list[_Value], values: dict[_Value, Array], once) -> None:
+def _run_piece(piece: list[_Operation], later: list[_Value], values: dict[_Value, Any], once) -> None:
     """Evaluate one piece; put what is used later into ``values``."""
     inside = {output for operation in piece for output in operation.outputs}
     wanted = [value for value in later if value in inside]
