@@ -10,6 +10,7 @@ Compiler flags are those of ``mdpl calibrate``; ``XLA_FLAGS= python -m ...`` tak
 from __future__ import annotations
 
 import argparse
+import resource
 
 import jax
 import jax.numpy as jnp
@@ -70,6 +71,8 @@ def main() -> None:
                 "compile s": compiled[name][1],
                 "s": seconds[name],
                 "over forward": seconds[name] / seconds["run"],
+                # of all so far, compiler included
+                "peak MiB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
             }
             for name in functions
         ]
