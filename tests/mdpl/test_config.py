@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,6 +21,15 @@ from tests.mdpl.fakes import make_site
 
 def stacked(params, sites=1):
     return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (sites,)), params)
+
+
+def test_the_configs_in_examples_are_good():
+    found = sorted((Path(__file__).parents[2] / "examples").glob("*.toml"))
+    assert found
+    for path in found:
+        config = load_config(path).check()
+        keys = select_parameters(config.parameters, config.exclude)
+        assert set(declared_forms(config.time_varying, keys)) == set(config.time_varying), path
 
 
 def test_config_survives_a_round_trip(tmp_path):
