@@ -14,7 +14,7 @@ from jlsm.model import simulate
 from jlsm.numerics.pieces import in_pieces
 from jlsm.numerics.reverse import Scan, scan_chunks
 from jlsm.parameters import get_parameter, replace_parameters
-from tests.jlsm.columns import COLUMNS, STEPS
+from tests.jlsm.columns import COLUMNS, KNOBS, STEPS, scenarios
 from tests.jlsm.test_derivatives import two_days
 
 FLUXES = ("Qle", "Qh", "GPP", "LWup")
@@ -31,31 +31,46 @@ def loss(arguments, forcing: Forcing, site, reverse: bool):
     return jnp.sum(counted) / STEPS + jnp.sum(stores) + jnp.sum(0.01 * last.snow_mass + 0.3 * last.canopy_water)
 
 
+ours, theirs = (jax.jit(jax.value_and_grad(partial(loss, reverse=reverse))) for reverse in (True, False))
+
+
+def arguments_of(params, forcing: Forcing, site, state):
+    """Arguments of ``ours`` and ``theirs``; a third of the columns ends early."""
+    valid = np.arange(STEPS)[:, None] < np.where(np.arange(COLUMNS) % 3 == 0, STEPS // 2, STEPS)
+    weather = {name: getattr(forcing, name) for name in ("Tair", "Precip", "LAI")}
+    given = {name: getattr(forcing, name) for name in forcing.series()} | {"valid": jnp.asarray(valid)}
+    series = get_parameter(params, "vegetation.vcmax25") * (1.0 + 0.1 * jnp.sin(jnp.arange(STEPS))[:, None])
+    return (params, series, state, weather), Forcing(**given, dt=forcing.dt), site
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_it_is_finite_in_random_extremes(seed):
+    u = np.random.default_rng(seed).beta(0.5, 0.5, (COLUMNS, KNOBS))
+    value, gradient = ours(*arguments_of(*scenarios(u)))
+    assert np.isfinite(value)
+    bad = [
+        jax.tree_util.keystr(p) for p, g in jax.tree_util.tree_leaves_with_path(gradient) if not np.isfinite(g).all()
+    ]
+    assert not bad
+
+
 def test_it_equals_what_jax_derives():
     """Every parameter, state and weather variable, in four weathers, with columns that end early.
 
     (Not in random extremes: many of those stand on a kink, where rounding decides which side is given.)
     """
     (params, state), forcing, site = two_days()
-    valid = np.arange(STEPS)[:, None] < np.where(np.arange(COLUMNS) % 3 == 0, STEPS // 2, STEPS)
-    weather = {name: getattr(forcing, name) for name in ("Tair", "Precip", "LAI")}
-    given = {name: getattr(forcing, name) for name in forcing.series()} | {"valid": jnp.asarray(valid)}
-    forcing = Forcing(**given, dt=forcing.dt)
-    series = get_parameter(params, "vegetation.vcmax25") * (1.0 + 0.1 * jnp.sin(jnp.arange(STEPS))[:, None])
-    arguments = (params, series, state, weather)
-    ours, theirs = (
-        jax.jit(jax.value_and_grad(partial(loss, reverse=reverse)))(arguments, forcing, site)
-        for reverse in (True, False)
-    )
-    np.testing.assert_allclose(ours[0], theirs[0], rtol=1e-12)
-    leaves = jax.tree_util.tree_flatten_with_path(theirs[1])[0]
+    arguments = arguments_of(params, forcing, site, state)
+    (value, found), (expected_value, expected) = ours(*arguments), theirs(*arguments)
+    np.testing.assert_allclose(value, expected_value, rtol=1e-12)
+    leaves = jax.tree_util.tree_flatten_with_path(expected)[0]
     touched = 0
-    for (path, expected), found in zip(leaves, jax.tree.leaves(ours[1]), strict=True):
-        name, scale = jax.tree_util.keystr(path), np.abs(expected).max()
+    for (path, wanted), own in zip(leaves, jax.tree.leaves(found), strict=True):
+        name, scale = jax.tree_util.keystr(path), np.abs(wanted).max()
         touched += bool(scale > 0)
         # rain of a single step on melting snow magnifies the rounding of the two programs
         close = 1e-7 if name.startswith("[3]") else 1e-9
-        np.testing.assert_allclose(found, expected, rtol=close, atol=0.1 * close * scale, err_msg=name)
+        np.testing.assert_allclose(own, wanted, rtol=close, atol=0.1 * close * scale, err_msg=name)
     assert touched > 60, "most parameters must have an effect, or nothing was compared"
 
 
