@@ -2,7 +2,7 @@
 
 XLA fuses elementwise arithmetic and works out again, for every result, whatever it takes to be cheap. In the
 derivative of a time step everything is cheap: three thousand products and sums become thirty thousand, in functions
-that take a minute to compile. Here the expression is cut, where few values cross, into pieces of about a hundred
+that take a minute to compile. Here the expression is cut, where few values cross, into pieces of a few hundred
 operations. Each is the body of a loop that runs once; nothing is fused across the border of a loop, and on a CPU a
 small loop is compiled as one function. The result is that of the plain expression.
 
@@ -41,7 +41,7 @@ class _Operation(NamedTuple):
         return list(result) if self.primitive.multiple_results else [result]
 
 
-def in_pieces(function: Callable[..., PyTree], once: Bool[Array, ""], *arguments: PyTree, size: int = 100) -> PyTree:
+def in_pieces(function: Callable[..., PyTree], once: Bool[Array, ""], *arguments: PyTree, size: int = 500) -> PyTree:
     """``function(*arguments)``, evaluated in pieces.
 
     Args:
@@ -49,7 +49,7 @@ def in_pieces(function: Callable[..., PyTree], once: Bool[Array, ""], *arguments
         once: a scalar that is True, in a way the compiler can not know.
         arguments: what it is called with.
         size: operations in a piece, about; a cut lies where the fewest values cross it, between half and one and a
-            half of this.
+            half of this. (500 is about best for 5 and for 64 columns on a CPU; see docs/speed.md.)
     """
     arguments = jax.tree.map(jnp.asarray, arguments)
     closed, shape = jax.make_jaxpr(function, return_shape=True)(*arguments)
