@@ -34,13 +34,13 @@ def main() -> None:
         params, forcing, site, state = tower_columns(count, options.steps)
         values = {key: jlsm.get_parameter(params, key) for key in jlsm.PFT_PARAMETERS}
 
-        def losses(values, params=params, forcing=forcing, site=site, state=state, **options):
+        def losses(values, params=params, forcing=forcing, site=site, state=state, by_hand=False):
             given = jlsm.replace_parameters(params, values)
-            out, _ = jlsm.simulate(given, forcing, site, state, fields=("Qle", "Qh"), **options)
+            out, _ = jlsm.simulate(given, forcing, site, state, fields=("Qle", "Qh"), reverse=by_hand)
             return jnp.mean(out.Qle + out.Qh, axis=0)
 
         def reverse(values, losses=losses):
-            return jax.grad(lambda v: jnp.sum(losses(v, reverse=True)))(values)
+            return jax.grad(lambda v: jnp.sum(losses(v, by_hand=True)))(values)
 
         def any_mode(values, losses=losses):
             return jax.grad(lambda v: jnp.sum(losses(v)))(values)

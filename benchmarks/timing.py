@@ -22,14 +22,10 @@ def tower_columns(columns: int, steps: int, data: str | None = None):
     """(params, forcing, site, state) of ``columns`` variants of US-Bo1, air up to 2 K warmer or colder.
 
     Args:
-        steps: length of the record, from the middle of the year (17,520: the whole year); beyond that the year is
-            repeated.
+        steps: length of the record, from the middle of the year (up to 17,520: the whole year).
     """
     folder = Path(data or os.environ.get("MDPL_DATA", "../shared/data"))
     forcing, site = jlsm.load_forcing(folder / TOWER)
-    if steps > forcing.steps:
-        again = np.arange(steps) % forcing.steps
-        forcing = jax.tree.map(lambda leaf: leaf[again] if jnp.ndim(leaf) else leaf, forcing)
     start = max(0, min(9600 - steps // 2, forcing.steps - steps))
     forcing = forcing.window(start, start + steps)
 

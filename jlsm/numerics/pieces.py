@@ -1,8 +1,8 @@
 """Evaluate a long expression in pieces that a compiler can not merge.
 
 XLA fuses elementwise arithmetic and works out again, for every result, whatever it takes to be cheap. In the
-derivative of a time step everything is cheap: three thousand products and sums become thirty thousand, in functions
-that take a minute to compile. Here the expression is cut, where few values cross, into pieces of a few hundred
+derivative of a time step everything is cheap: the three thousand products and sums of a step's tangents became more
+than thirty thousand. Here the expression is cut, where few values cross, into pieces of a few hundred
 operations. Each is the body of a loop that runs once; nothing is fused across the border of a loop, and on a CPU a
 small loop is compiled as one function. The result is that of the plain expression.
 

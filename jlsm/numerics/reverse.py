@@ -1,4 +1,4 @@
-"""A long scan with a reverse mode of its own: twice as fast as the one JAX derives, for reverse mode only.
+"""A long scan with a reverse mode of its own: faster than the one JAX derives, and for reverse mode only.
 
 JAX's own way (``jax.checkpoint`` inside ``jax.lax.scan``) leaves to the compiler which intermediate values are kept
 and which are worked out again. Here it is written down:
