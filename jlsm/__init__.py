@@ -5,7 +5,7 @@ This page is the table of contents:
 - input and output: ``load_forcing``, ``to_dataset``, ``save_state``, ``load_state``
 - parameters: ``default_parameters``, ``PARAMETERS``, ``replace_parameters``, ``check_parameters``
 - running: ``simulate``, ``spin_up``, ``stream``, ``stack_sites``, ``initial_state``
-- derivatives: ``value_and_sensitivity``
+- derivatives: ``value_and_sensitivity``, ``sensitivities``, ``simulate_tangents``
 """
 
 from importlib import import_module
@@ -37,6 +37,8 @@ _HOME = {
     "default_parameters": "parameters",
     "get_parameter": "parameters",
     "replace_parameters": "parameters",
+    "sensitivities": "sensitivity",
+    "simulate_tangents": "sensitivity",
     "value_and_sensitivity": "sensitivity",
     "State": "state",
     "initial_state": "state",

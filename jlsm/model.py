@@ -272,14 +272,14 @@ def step(
     )
 
 
-def _chunk_length(steps: int) -> int:
+def chunk_length(steps: int) -> int:
     """The divisor of ``steps`` nearest to its square root: what makes reverse mode's memory smallest."""
     target = steps**0.5
     divisors = [d for d in range(1, steps + 1) if steps % d == 0]
     return min(divisors, key=lambda d: abs(d - target))
 
 
-def _split_series(params: Parameters, columns: tuple[int, ...]) -> tuple[Parameters, Parameters]:
+def split_series(params: Parameters, columns: tuple[int, ...]) -> tuple[Parameters, Parameters]:
     """Parameters that are time series and those that are not, all with the full column shape."""
 
     def whole(leaf):
@@ -289,7 +289,7 @@ def _split_series(params: Parameters, columns: tuple[int, ...]) -> tuple[Paramet
     return eqx.partition(jax.tree.map(whole, params), lambda leaf: leaf.ndim > len(columns))
 
 
-class _Constants(NamedTuple):
+class Constants(NamedTuple):
     """What all steps of a run see."""
 
     params: Parameters
@@ -298,7 +298,7 @@ class _Constants(NamedTuple):
     dt: Array
 
 
-def _atmosphere(constants: _Constants, rows):
+def atmosphere_of(constants: Constants, rows):
     """What the steps of a stretch of the record read: (weather, time series of parameters, validity)."""
     weather, series = rows
     part = Forcing(**weather, dt=constants.dt)
@@ -306,7 +306,7 @@ def _atmosphere(constants: _Constants, rows):
     return air, series, part.valid
 
 
-def _one_step(constants: _Constants, state: State, now, known: Unknowns | None = None, *, solver: str, fields):
+def one_step(constants: Constants, state: State, now, known: Unknowns | None = None, *, solver: str, fields):
     """(new state, packed outputs, solution of the surface balance)."""
     air, series, valid = now
     params = eqx.combine(series, constants.params)
@@ -321,29 +321,29 @@ def _simulate(
     params: Parameters, forcing: Forcing, site: Site, state: State, *, chunk: int, solver: str, fields, reverse: bool
 ):
     columns = forcing.Tair.shape[1:]
-    series, constant = _split_series(params, columns)
+    series, constant = split_series(params, columns)
     weather = {name: getattr(forcing, name) for name in forcing.series()}
-    constants = _Constants(constant, site, forcing.dt)
+    constants = Constants(constant, site, forcing.dt)
 
     def rows(values: Array) -> Array:
         return values.reshape(values.shape[0] // chunk, chunk, *values.shape[1:])
 
     inputs = jax.tree.map(rows, (weather, series))
     run = _run_for_reverse_mode if reverse else _run
-    state, packed = run(constants, state, inputs, partial(_one_step, solver=solver, fields=fields))
+    state, packed = run(constants, state, inputs, partial(one_step, solver=solver, fields=fields))
     return unpack(packed.reshape(-1, *packed.shape[2:]), fields), state
 
 
-def _run_for_reverse_mode(constants: _Constants, state: State, inputs, one_step):
+def _run_for_reverse_mode(constants: Constants, state: State, inputs, one_step):
     """All chunks, with the hand-written reverse mode of ``scan_chunks``."""
 
     def known(constants, state, now, solution):
         return one_step(constants, state, now, solution)[:2]
 
-    return scan_chunks(Scan(_atmosphere, one_step, known), constants, state, inputs)
+    return scan_chunks(Scan(atmosphere_of, one_step, known), constants, state, inputs)
 
 
-def _run(constants: _Constants, state: State, inputs, one_step):
+def _run(constants: Constants, state: State, inputs, one_step):
     """All chunks, to be differentiated by JAX in any mode."""
 
     # reverse mode keeps the solution of the surface balance and works everything else out again: cheaper than
@@ -358,7 +358,7 @@ def _run(constants: _Constants, state: State, inputs, one_step):
     def one_chunk(state: State, rows):
         # the weather of a step is fetched one step ahead: a slice of the record at a moving place, read by
         # a hundred fused expressions, would keep a CPU from vectorising any of them
-        now = _atmosphere(constants, rows)
+        now = atmosphere_of(constants, rows)
         first = jax.tree.map(lambda x: x[0], now)
         following = jax.tree.map(lambda x: jnp.concatenate([x[1:], x[-1:]]), now)
         (state, _), packed = jax.lax.scan(stepped, (state, first), following)
@@ -371,7 +371,7 @@ def _run(constants: _Constants, state: State, inputs, one_step):
 def _simulate_blocks(params, forcing, site, state, *, size: int, **options):
     """``_simulate`` for ``size`` columns at a time."""
     columns = forcing.Tair.shape[1:]
-    series, constant = _split_series(params, columns)
+    series, constant = split_series(params, columns)
     run = partial(_simulate, **options)
     return map_blocks(run, size, columns[0], eqx.combine(series, constant), forcing, site, state)
 
@@ -414,7 +414,7 @@ def simulate(
         ValueError: ``chunk`` does not divide the number of steps; ``columns_at_once`` is not positive, or columns have
             several axes.
     """
-    chunk = _chunk_length(forcing.steps) if chunk is None else chunk
+    chunk = chunk_length(forcing.steps) if chunk is None else chunk
     if forcing.steps % chunk:
         raise ValueError(f"chunk={chunk} does not divide the record of {forcing.steps} steps")
     options = dict(chunk=chunk, solver=solver, fields=fields, reverse=reverse)
@@ -430,7 +430,7 @@ def simulate(
 
 def _piece(params: Parameters, forcing: Forcing, start: int, stop: int, length: int) -> tuple[Parameters, Forcing]:
     """Steps ``start:stop`` of forcing and of time-varying parameters, padded to ``length`` and masked."""
-    series, constant = _split_series(params, forcing.Tair.shape[1:])
+    series, constant = split_series(params, forcing.Tair.shape[1:])
     steps = jnp.minimum(jnp.arange(start, start + length), stop - 1)
     valid = jnp.broadcast_to(
         (jnp.arange(start, start + length) < stop).reshape((-1,) + (1,) * (forcing.Tair.ndim - 1)),
@@ -487,7 +487,7 @@ def spin_up(
         )
     year = round(365 * 86400 / float(jnp.min(forcing.dt)))  # a number of steps: call this outside jit
     first = forcing.window(0, min(year, forcing.steps))
-    series, constant = _split_series(params, forcing.Tair.shape[1:])
+    series, constant = split_series(params, forcing.Tair.shape[1:])
     now = eqx.combine(jax.tree.map(lambda leaf: leaf[: first.steps], series), constant)
     for _ in range(int(-(-years * year // first.steps))):
         _, state = simulate(now, first, site, state, fields=("Qle",), solver=solver)

@@ -1,21 +1,38 @@
-"""How the derivative of a long run is taken: forward or reverse mode, by the shape of the problem.
+"""How the derivative of a long run is taken.
 
-Reverse mode costs a few runs whatever the number of arguments, and memory that grows like the
-square root of time (``simulate`` checkpoints). Forward mode carries one tangent per argument
-through the run side by side, as extra vector lanes: no stored trajectory, and for few columns and
-few arguments less time. Both are exact and agree to round-off.
+- ``value_and_sensitivity``: the gradient of any scalar function of a run, in JAX's forward or reverse mode, by the
+  number of its arguments.
+- ``sensitivities``: the derivatives of whole flux series by many parameters (a Jacobian), each column's by its own.
+- ``simulate_tangents``: what that is made of, for directions of any kind.
+
+Columns do not touch each other, so the Jacobian of all columns is one block per column, and one direction per
+parameter serves all of them. The directions ride through the run side by side (``jlsm.numerics.forward``): no
+trajectory is stored, and a direction costs a fraction of a run. All of it is exact and agrees to round-off.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree
 
+from jlsm.forcing import Forcing, Site
+from jlsm.model import Constants, atmosphere_of, chunk_length, one_step, split_series
+from jlsm.numerics.forward import scan_tangents
+from jlsm.numerics.scan import Scan
+from jlsm.outputs import Outputs, unpack
+from jlsm.parameters import Parameters, get_parameter, parameter_key
+from jlsm.state import State
+
+LANES = 8
+"""directions are filled up to a multiple of this (a vector register of single precision numbers)"""
 FORWARD_LANES = 8
 """Largest number of scalar arguments for which "auto" takes forward mode (see docs/derivatives.md)."""
 
@@ -53,3 +70,130 @@ def value_and_sensitivity(
 
     value, slopes = jax.vmap(along, out_axes=(None, 0))(jnp.eye(flat.size, dtype=flat.dtype))
     return value, unravel(slopes)
+
+
+def sensitivities(
+    params: Parameters,
+    names: tuple[str, ...],
+    forcing: Forcing,
+    site: Site,
+    state: State,
+    *,
+    fields: tuple[str, ...] = ("Qle", "Qh"),
+    solver: str = "converged",
+) -> tuple[Outputs, State, Outputs]:
+    """A run, and the derivatives of its outputs by parameters that are constant in time.
+
+    Args:
+        params, forcing, site, state, solver: as in ``simulate``.
+        names: parameters (names or ``group.name`` keys).
+        fields: outputs wanted.
+
+    Returns:
+        (Outputs ``[time, ...]``, the state after the last step, the derivatives: Outputs with a last axis
+        ``[parameters]``, in output units per parameter unit). Column ``c`` is differentiated by its own parameters.
+
+    Raises:
+        InputError: no such parameter. ValueError: a parameter that is a time series, a name twice, no name.
+    """
+    keys = [parameter_key(name) for name in names]
+    if len(set(keys)) < len(keys) or not keys:
+        raise ValueError(f"names must be one or more different parameters, not {names!r}")
+    columns = forcing.Tair.shape[1:]
+    lanes = -(-len(keys) // LANES) * LANES
+    directions = {}
+    for lane, key in enumerate(keys):
+        if jnp.ndim(get_parameter(params, key)) > len(columns):
+            raise ValueError(f"{key} is a time series: give its directions to simulate_tangents")
+        directions[key] = jnp.broadcast_to(jnp.eye(1, lanes, lane)[0], (*columns, lanes))
+    out, end, slopes, _ = simulate_tangents(params, directions, forcing, site, state, fields=fields, solver=solver)
+    return out, end, jax.tree.map(lambda slope: slope[..., : len(keys)], slopes)
+
+
+def simulate_tangents(
+    params: Parameters,
+    directions: dict[str, Float[Array | np.ndarray, "..."]],
+    forcing: Forcing,
+    site: Site,
+    state: State,
+    *,
+    of_state: State | None = None,
+    fields: tuple[str, ...] | None = None,
+    solver: str = "converged",
+    chunk: int | None = None,
+) -> tuple[Outputs, State, Outputs, State]:
+    """Run the model and carry derivatives along several directions with it.
+
+    The same as ``jax.jvp`` of ``simulate`` for each direction, in a fraction of the time.
+
+    Args:
+        params, forcing, site, state, fields, solver: as in ``simulate``.
+        directions: parameter -> its change along each direction, ``[..., directions]`` with the parameter's own axes
+            (``[columns, directions]``; for a time series ``[time, columns, directions]``) in front. What is not
+            named does not change. A multiple of 8 directions is fastest.
+        of_state: how the initial state changes, directions last on each field; None: it does not.
+        chunk: time steps whose weather is prepared at a time, a divisor of the number of steps.
+
+    Returns:
+        (Outputs, the state after the last step, the derivatives of both, with a last axis of directions).
+
+    Raises:
+        InputError: no such parameter. ValueError: no direction; ``chunk`` does not divide the number of steps.
+    """
+    if not directions:
+        raise ValueError("directions is empty: name a parameter")
+    chunk = chunk_length(forcing.steps) if chunk is None else chunk
+    if forcing.steps % chunk:
+        raise ValueError(f"chunk={chunk} does not divide the record of {forcing.steps} steps")
+    given = {parameter_key(name): jnp.asarray(values) for name, values in directions.items()}
+    return _simulate_tangents(
+        params, given, forcing, site.numeric(), state, of_state, fields=fields, solver=solver, chunk=chunk
+    )
+
+
+@partial(jax.jit, static_argnames=("fields", "solver", "chunk"))
+def _simulate_tangents(params, directions, forcing, site, state, of_state, *, fields, solver, chunk):
+    columns = forcing.Tair.shape[1:]
+    lanes = next(iter(directions.values())).shape[-1]
+    series, constant = split_series(params, columns)
+    weather = {name: getattr(forcing, name) for name in forcing.series()}
+    none = partial(jax.tree.map, lambda leaf: None)
+    of_series, of_constant = none(series), none(constant)
+    for key, values in directions.items():
+        group, name = key.split(".")
+
+        def where(tree, group=group, name=name):
+            return getattr(getattr(tree, group), name)
+
+        leaf = where(series)
+        is_series = leaf is not None
+        leaf = leaf if is_series else where(constant)
+        values = jnp.broadcast_to(values, (*leaf.shape, lanes)).astype(leaf.dtype)
+        if is_series:
+            of_series = eqx.tree_at(where, of_series, values, is_leaf=_is_none)
+        else:
+            of_constant = eqx.tree_at(where, of_constant, values, is_leaf=_is_none)
+    if of_state is None:
+        of_state = jax.tree.map(lambda leaf: jnp.zeros((*leaf.shape, lanes), leaf.dtype), state)
+
+    def rows(values: Array) -> Array:
+        return values.reshape(values.shape[0] // chunk, chunk, *values.shape[1:])
+
+    end, packed, of_end, of_packed = scan_tangents(
+        Scan(atmosphere_of, partial(one_step, solver=solver, fields=fields)),
+        Constants(constant, site, forcing.dt),
+        state,
+        jax.tree.map(rows, (weather, series)),
+        Constants(of_constant, none(site), None),
+        of_state,
+        (none(weather), jax.tree.map(rows, of_series)),
+    )
+
+    def outputs(packed: Array) -> Outputs:
+        return unpack(packed.reshape(-1, *packed.shape[2:]), fields)
+
+    return outputs(packed), end, outputs(of_packed), of_end
+
+
+def _is_none(leaf: Any) -> bool:
+    return leaf is None

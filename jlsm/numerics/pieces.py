@@ -12,33 +12,13 @@ The pieces can not be differentiated in reverse mode: they are for code that *is
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.extend.core import Literal, Primitive
 from jaxtyping import Array, Bool, PyTree
 
-INLINED = ("jit", "pjit", "closed_call", "custom_jvp_call")
-"""calls whose body is cut like everything else"""
-
-
-class _Value:
-    """Something that is computed: identity is all it has."""
-
-    __slots__ = ()
-
-
-class _Operation(NamedTuple):
-    primitive: Primitive
-    settings: dict[str, Any]
-    inputs: list[Any]
-    """values, or constants known while tracing"""
-    outputs: list[_Value]
-
-    def bind(self, inputs: list[Any]) -> list[Any]:
-        result = self.primitive.bind(*inputs, **self.settings)
-        return list(result) if self.primitive.multiple_results else [result]
+from jlsm.numerics.operations import Operation, Value, flatten, needed
 
 
 def in_pieces(function: Callable[..., PyTree], once: Bool[Array, ""], *arguments: PyTree, size: int = 500) -> PyTree:
@@ -53,68 +33,30 @@ def in_pieces(function: Callable[..., PyTree], once: Bool[Array, ""], *arguments
     """
     arguments = jax.tree.map(jnp.asarray, arguments)
     closed, shape = jax.make_jaxpr(function, return_shape=True)(*arguments)
-    inputs = [_Value() for _ in closed.jaxpr.invars]
-    operations: list[_Operation] = []
-    results = _flatten(closed.jaxpr, closed.consts, inputs, operations)
-    operations = _needed(operations, results)
+    inputs = [Value(v.aval) for v in closed.jaxpr.invars]
+    operations: list[Operation] = []
+    results = flatten(closed.jaxpr, closed.consts, inputs, operations)
+    operations = needed(operations, results)
     values = dict(zip(inputs, jax.tree.leaves(arguments), strict=True))
     last = _last_uses(operations, results)
     for start, stop in _cuts(operations, last, size):
         _run_piece(operations[start:stop], [v for v, use in last.items() if use >= stop], values, once)
-    found = [values[r] if isinstance(r, _Value) else jnp.asarray(r) for r in results]
+    found = [values[r] if isinstance(r, Value) else jnp.asarray(r) for r in results]
     return jax.tree.unflatten(jax.tree.structure(shape), found)
 
 
-def _flatten(jaxpr, consts, inputs: list[Any], operations: list[_Operation]) -> list[Any]:
-    """Append the operations of ``jaxpr``, calls inlined; its results."""
-    known = dict(zip((*jaxpr.constvars, *jaxpr.invars), (*consts, *inputs), strict=True))
-
-    def read(variable):
-        return variable.val if isinstance(variable, Literal) else known[variable]
-
-    for equation in jaxpr.eqns:
-        given, settings = [read(v) for v in equation.invars], equation.params
-        name = equation.primitive.name
-        if name in INLINED:
-            called = settings["jaxpr"] if "jaxpr" in settings else settings["call_jaxpr"]
-            outputs = _flatten(called.jaxpr, called.consts, given, operations)
-        elif name == "custom_linear_solve":  # what solves it; derivatives were taken before
-            lengths = settings["const_lengths"]
-            first = lengths.matvec + lengths.vecmat
-            constants = given[first : first + lengths.solve]
-            right = given[first + lengths.solve + lengths.transpose_solve :]
-            solve = settings["jaxprs"].solve
-            outputs = _flatten(solve.jaxpr, solve.consts, [*constants, *right], operations)
-        else:
-            outputs = [_Value() for _ in equation.outvars]
-            operations.append(_Operation(equation.primitive, settings, given, outputs))
-        known.update(zip(equation.outvars, outputs, strict=True))
-    return [read(v) for v in jaxpr.outvars]
-
-
-def _needed(operations: list[_Operation], results: list[Any]) -> list[_Operation]:
-    """Without what no result depends on."""
-    wanted = {r for r in results if isinstance(r, _Value)}
-    kept = []
-    for operation in reversed(operations):
-        if any(output in wanted for output in operation.outputs):
-            kept.append(operation)
-            wanted.update(i for i in operation.inputs if isinstance(i, _Value))
-    return kept[::-1]
-
-
-def _last_uses(operations: list[_Operation], results: list[Any]) -> dict[_Value, int]:
+def _last_uses(operations: list[Operation], results: list[Any]) -> dict[Value, int]:
     """The last operation that reads each computed value; beyond the end for results."""
     made = {output for operation in operations for output in operation.outputs}
 
     def is_made(value):
-        return isinstance(value, _Value) and value in made
+        return isinstance(value, Value) and value in made
 
     last = {i: at for at, operation in enumerate(operations) for i in operation.inputs if is_made(i)}
     return last | {r: len(operations) for r in results if is_made(r)}
 
 
-def _cuts(operations: list[_Operation], last: dict[_Value, int], size: int) -> list[tuple[int, int]]:
+def _cuts(operations: list[Operation], last: dict[Value, int], size: int) -> list[tuple[int, int]]:
     """Borders of the pieces: where the fewest values are alive."""
     count = len(operations)
     change = [0] * (count + 2)
@@ -135,7 +77,7 @@ def _cuts(operations: list[_Operation], last: dict[_Value, int], size: int) -> l
     return borders
 
 
-def _run_piece(piece: list[_Operation], later: list[_Value], values: dict[_Value, Any], once) -> None:
+def _run_piece(piece: list[Operation], later: list[Value], values: dict[Value, Any], once) -> None:
     """Evaluate one piece; put what is used later into ``values``."""
     inside = {output for operation in piece for output in operation.outputs}
     wanted = [value for value in later if value in inside]
@@ -143,7 +85,7 @@ def _run_piece(piece: list[_Operation], later: list[_Value], values: dict[_Value
     def body(_):
         local = {}
         for operation in piece:
-            inputs = [(local[i] if i in local else values[i]) if isinstance(i, _Value) else i for i in operation.inputs]
+            inputs = [(local[i] if i in local else values[i]) if isinstance(i, Value) else i for i in operation.inputs]
             local.update(zip(operation.outputs, operation.bind(inputs), strict=True))
         return jnp.zeros((), bool), [local[value] for value in wanted]
 

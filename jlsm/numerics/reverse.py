@@ -14,29 +14,17 @@ forcing variable that nobody asks about has no derivative computed.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
-from jax.extend.core import Literal
 from jaxtyping import PyTree
 
 from jlsm.numerics.pieces import in_pieces
-
-
-class Scan(NamedTuple):
-    """What is repeated. None of the functions may close over traced values."""
-
-    prepare: Callable[[PyTree, PyTree], PyTree]
-    """``(constants, rows of a chunk) -> inputs of its steps``, time leading"""
-    step: Callable[[PyTree, PyTree, PyTree], tuple[PyTree, Any, PyTree]]
-    """``(constants, state, input) -> (state, output, found)``"""
-    known: Callable[[PyTree, PyTree, PyTree, PyTree], tuple[PyTree, Any]]
-    """``(constants, state, input, found) -> (state, output)``, the same given what was found"""
+from jlsm.numerics.scan import Scan, depends_on, fetch_ahead
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -69,15 +57,12 @@ def _forward(scan: Scan, constants, state, rows):
 def _chunk(scan: Scan, constants, state, inputs, count, keep: bool):
     """The steps of one chunk: (end, outputs, state before each step, found at each)."""
 
-    # an input is fetched one step ahead: a slice at a moving place, read by a hundred fused expressions, would keep
-    # a CPU from vectorising any of them
     def one_step(carry, following):
         state, now = carry
         new, output, found = in_pieces(scan.step, count >= 0, constants, state, now)
         return (new, following), (output, *((state, found) if keep else (None, None)))
 
-    following = jax.tree.map(lambda x: jnp.concatenate([x[1:], x[-1:]]), inputs)
-    first = jax.tree.map(lambda x: x[0], inputs)
+    first, following = fetch_ahead(inputs)
     (end, _), (outputs, states, found) = jax.lax.scan(one_step, (state, first), following)
     return end, outputs, states, found
 
@@ -123,7 +108,7 @@ def _pull_back(scan: Scan, kept, cotangents):
             inputs = scan.prepare(eqx.combine(asked, others), eqx.combine(asked_rows, other_rows))
             return eqx.partition(inputs, depends)
 
-        depends = _depends(
+        depends = depends_on(
             lambda asked, asked_rows: scan.prepare(eqx.combine(asked, others), eqx.combine(asked_rows, other_rows)),
             asked,
             asked_rows,
@@ -167,20 +152,6 @@ def _zeros_for_others(cotangents, others):
         return jnp.zeros(leaf.shape, jax.dtypes.float0)
 
     return eqx.combine(cotangents, jax.tree.map(zero, others))
-
-
-def _depends(function: Callable, *arguments: PyTree) -> PyTree:
-    """For every output leaf of ``function`` whether it is a float that some argument can reach."""
-    closed, shape = jax.make_jaxpr(function, return_shape=True)(*arguments)
-    reached = set(closed.jaxpr.invars)
-    for equation in closed.jaxpr.eqns:
-        if any(not isinstance(v, Literal) and v in reached for v in equation.invars):
-            reached.update(equation.outvars)
-    flags = [
-        not isinstance(v, Literal) and v in reached and jnp.issubdtype(v.aval.dtype, jnp.inexact)
-        for v in closed.jaxpr.outvars
-    ]
-    return jax.tree.unflatten(jax.tree.structure(shape), flags)
 
 
 scan_chunks.defvjp(_keep_what_is_needed, _pull_back, symbolic_zeros=True)
