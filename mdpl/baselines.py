@@ -110,7 +110,8 @@ class RecordLoss:
         params = self.space.insert(self.default, flat)
         state = self.start
         if not exact_start:
-            _, state = self._window(params, self._forcing(0), state)
+            for window in range(self.group.year):
+                _, state = self._window(params, self._forcing(window), state)
         means = []
         for window in range(self.windows):
             one, state = self._window(params, self._forcing(window), state)

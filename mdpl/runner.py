@@ -44,6 +44,12 @@ class Runner:
         forcing = self.group.forcing(index * steps, (index + 1) * steps)
         return self._simulate(_at(params, forcing), forcing, self.site, state)
 
+    def year(self, params: Given, state: State) -> State:
+        """The state after one more pass over the first year: deep soil follows the parameters."""
+        for index in range(self.group.year):
+            _, state = self.window(params, index, state)
+        return state
+
     def interval_fluxes(self, outputs: Outputs) -> dict[str, np.ndarray]:
         """Means over the observed intervals of a window, ``[intervals, sites]``, of the fluxes in the loss."""
         group = self.group

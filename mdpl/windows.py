@@ -69,6 +69,11 @@ class Group(NamedTuple):
         """Names of the sites."""
         return tuple(tower.label for tower in self.towers)
 
+    @property
+    def year(self) -> int:
+        """Windows that make a year, about; all of a shorter record."""
+        return min(self.windows, max(1, round(365 * DAY / (self.steps * float(self.dt.min())))))
+
     def training_columns(self) -> Columns:
         """Every window that holds an observation scored in training."""
         return self._scored(self.weight)

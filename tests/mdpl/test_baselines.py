@@ -59,7 +59,7 @@ def test_the_loss_is_that_of_training():
 
     other = np.array([[80.0, 0.3], [40.0, 0.5]])
     params = space.insert(default, jnp.asarray(other, jnp.float32))
-    _, moved = runner.window(params, 0, start)
+    moved = runner.year(params, start)
     _, by_training, _ = trainer._refresh([params], [moved], 1, unmoved)
     mine = objective(np.stack([space.default, other, space.default]))
     np.testing.assert_allclose(mine[1], by_training, rtol=1e-5)
