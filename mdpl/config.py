@@ -14,6 +14,7 @@ from jlsm.errors import InputError
 PATHS = ("lsm", "surrogate", "surrogate-then-lsm")
 TARGETS = ("raw", "corrected")
 LEARNERS = ("network", "direct")
+OPTIMISERS = ("adam", "gauss-newton")
 SCHEDULES = ("cosine", "constant")
 SMALLEST = {"epochs": 0, "window_days": 1, "windows_per_step": 0, "refresh_every": 1, "spinup_years": 1,
             "warmup_years": 0, "seed": 0, "hidden": 1, "feature_days": 1, "harmonics": 1, "warmup_epochs": 0,
@@ -51,6 +52,9 @@ class Config:
     """weight of the mean squared offset from the default parameters, added to the loss"""
     learner: str = "network"
     """``network``: one generator g_z for all sites; ``direct``: each site's parameters for themselves"""
+    optimiser: str = "adam"
+    """``adam``, or ``gauss-newton`` for the direct learner through the land surface model: an epoch is then one
+    iteration (learning rate, clipping, windows per step and refreshes have no part in it)"""
     encoder: str = "gru"
     """how the generator reads a site's weather: gru, lstm, tcn or transformer"""
     hidden: int = 32
@@ -103,6 +107,12 @@ class Config:
         _one_of("lai", self.lai, ("LAI", "LAI_alternative"))
         _one_of("gradient", self.gradient, ("auto", "forward", "reverse"))
         _one_of("learner", self.learner, LEARNERS)
+        _one_of("optimiser", self.optimiser, OPTIMISERS)
+        if self.optimiser == "gauss-newton" and (self.learner != "direct" or self.path != "lsm"):
+            raise InputError(
+                f"config: optimiser = 'gauss-newton' with learner = {self.learner!r}, path = {self.path!r}: "
+                "it needs learner = 'direct' and path = 'lsm'"
+            )
         _one_of("encoder", self.encoder, ("gru", "lstm", "tcn", "transformer"))
         _one_of("schedule", self.schedule, SCHEDULES)
         for name, table, allowed in (("fluxes", self.fluxes, FLUXES), ("loss", self.loss, tuple(LOSSES))):

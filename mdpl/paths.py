@@ -30,6 +30,8 @@ class Path(NamedTuple):
     """parameters before anything is learned"""
     reverse: Callable[..., tuple[Outputs, Any]] | None = None
     """like ``simulate``, for reverse mode alone, where that is cheaper; None: ``simulate`` serves"""
+    tangents: Callable[..., tuple[Outputs, Any, Outputs, Any]] | None = None
+    """``jlsm.simulate_tangents`` or the like; None: the path has no Jacobian of its own"""
 
     def differentiated(self, mode: str) -> Callable[..., tuple[Outputs, Any]]:
         """What to simulate with where the derivative is taken in ``forward`` or ``reverse`` mode."""
@@ -39,8 +41,9 @@ class Path(NamedTuple):
 def lsm_path() -> Path:
     """The land surface model jlsm."""
     from jlsm.model import simulate, spin_up
+    from jlsm.sensitivity import simulate_tangents
 
-    return Path(simulate, spin_up, reverse=partial(simulate, reverse=True))
+    return Path(simulate, spin_up, reverse=partial(simulate, reverse=True), tangents=simulate_tangents)
 
 
 def surrogate_path(surrogate: "Surrogate") -> Path:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -91,6 +92,23 @@ class Layout(NamedTuple):
                 offset = offset + (terms * unknowns[:, first + 1 : last].T[:, None, :]).sum(axis=0)
             result.append(bounded(offset, default[:, i], space.lower[i], space.upper[i], active[:, i]))
         return result
+
+    def directions(
+        self, space: SearchSpace, unknowns: Float[Array, "columns unknowns"], sites, forcing: Forcing, lanes: int
+    ) -> dict[str, Float[Array, "..."]]:
+        """How each parameter changes with each unknown, for ``jlsm.simulate_tangents``; arguments as in ``values``.
+
+        Returns:
+            key -> ``[columns, lanes]`` or ``[time, columns, lanes]``; lane ``k`` belongs to unknown ``k``, lanes beyond
+            the unknowns are 0.
+        """
+        basis_vectors = jnp.eye(self.size, lanes, dtype=unknowns.dtype)
+
+        def along(direction):
+            whole = jnp.broadcast_to(direction, unknowns.shape)
+            return jax.jvp(lambda u: self.values(space, u, sites, forcing), (unknowns,), (whole,))[1]
+
+        return dict(zip(self.keys, jax.vmap(along, in_axes=1, out_axes=-1)(basis_vectors), strict=True))
 
     def insert(self, params: Parameters, space: SearchSpace, unknowns, sites, forcing: Forcing) -> Parameters:
         """``params`` of the columns with the searched values in place; arguments as in ``values``."""

@@ -28,6 +28,7 @@ from jlsm.parameters import Parameters
 from mdpl.checkpoints import Checkpoints, named_arrays, rebuild
 from mdpl.config import Config
 from mdpl.features import leaf_area_course
+from mdpl.gauss_newton import Damping, GaussNewton, kept
 from mdpl.gradient import losses_and_gradient, mode_of
 from mdpl.intervals import interval_means
 from mdpl.learners import Learner, make_learner, schedule_of
@@ -143,11 +144,12 @@ class Trainer:
         self.traces = 0
         self._step = jax.jit(self._training_step)
         self._unknowns = jax.jit(self.learner.unknowns)
-        self._record_losses = jax.jit(self._losses, static_argnums=0)
+        self._record_losses = jax.jit(self.losses, static_argnums=0)
+        self.newton = GaussNewton(self) if config.optimiser == "gauss-newton" else None
 
     # ---- one step ---------------------------------------------------------------------------------
 
-    def _losses(self, sites: int, model, targets, site_of_column):
+    def losses(self, sites: int, model, targets, site_of_column):
         """Loss per site of flux means ``[intervals, columns]`` against their targets."""
         compared = {flux: Compared(model[flux], *target) for flux, target in targets.items()}
         return total_loss(compared, self.config.loss, self.config.fluxes, Pool(site_of_column, sites))
@@ -166,7 +168,7 @@ class Trainer:
                 full = self.layout.insert(params, task.space, own[sites], sites, forcing)
                 outputs, _ = simulate(full, forcing, site, state, fields=tuple(targets))
                 model = {f: interval_means(getattr(outputs, f), task.group.ratio, task.group.offset) for f in targets}
-                losses.append(self._losses(len(task.group.towers), model, targets, sites))
+                losses.append(self.losses(len(task.group.towers), model, targets, sites))
             return jnp.concatenate(losses) + self.config.prior * prior_penalty(unknowns, self.active)
 
         losses, gradient = losses_and_gradient(losses_of, unknowns, mode)
@@ -233,18 +235,51 @@ class Trainer:
             EpochRow(0, label, float(record[s]), float(record[s]), 0.0, False, 0.0, _item(validation, s))
             for s, label in enumerate(self.labels)
         ]
+        if self.newton is not None:
+            moments = tuple(self.newton.first(record))
         draws = np.random.default_rng(self.config.seed).bit_generator.state
         best_epoch = np.zeros(len(self.labels), int)
         return TrainingState(
             0, weights, moments, starts, states, unknowns, weights, chosen, best_epoch, 0, draws, rows
         )  # fmt: skip
 
+    def _iteration(self, now: TrainingState) -> TrainingState:
+        """An epoch of the Gauss-Newton method: a step, and a run of the record that judges it."""
+        epoch, weights, carried = now.epoch + 1, np.asarray(now.weights), Damping(*now.moments)
+        trial, norms = self.newton.iterate(weights, carried, now.states)
+        if not np.isfinite(norms).all():
+            raise self._error(epoch, carried.loss, trial, weights, now.states, [task.columns for task in self.tasks])
+        trial = trial.astype(weights.dtype)
+        given = [self.parameters(task, trial) for task in self.tasks]
+        # always from the default's spun-up state: every trial is judged by the same function
+        states, record, validation = self._refresh(given, self._followed(given, now.starts), epoch, trial)
+        better, carried = self.newton.judge(carried, record)
+        own = [better[task.rows] for task in self.tasks]
+        now = dataclasses.replace(
+            now,
+            epoch=epoch,
+            weights=jnp.asarray(np.where(better[:, None], trial, weights)),
+            moments=tuple(carried),
+            states=[
+                [kept(sites, *pair) for pair in zip(new, old, strict=True)]
+                for sites, new, old in zip(own, states, now.states, strict=True)
+            ],
+        )
+        now = self._choose(now, trial, record if validation is None else validation)
+        rows = [
+            EpochRow(epoch, label, float(loss), float(record[s]), float(norms[s]), False, 0.0, _item(validation, s))
+            for s, (label, loss) in enumerate(zip(self.labels, carried.loss, strict=True))
+        ]
+        return dataclasses.replace(now, rows=[*now.rows, *rows])
+
     def _epoch(self, now: TrainingState, rng: np.random.Generator) -> TrainingState:
         """One pass over the training windows; a refresh where one is due."""
+        if self.newton is not None:
+            return self._iteration(now)
         epoch, weights, moments = now.epoch + 1, now.weights, now.moments
         losses, norms = [], []
         for draw in self._draws(rng):
-            batches = [self._batch(task, *rest) for task, *rest in zip(self.tasks, draw, now.states, strict=True)]
+            batches = [self.batch(task, *rest) for task, *rest in zip(self.tasks, draw, now.states, strict=True)]
             previous = weights
             weights, moments, loss, gradient, norm = self._step(previous, moments, batches)
             loss, gradient = np.asarray(loss), np.asarray(gradient)
@@ -258,11 +293,7 @@ class Trainer:
         if self._refreshes(epoch):
             unknowns = np.asarray(self._unknowns(weights))
             given = [self.parameters(task, unknowns) for task in self.tasks]
-            # a pass over the first year lets the deep soil follow the parameters
-            starts = [
-                task.runner.window(params, 0, start)[1]
-                for task, params, start in zip(self.tasks, given, now.starts, strict=True)
-            ]
+            starts = self._followed(given, now.starts)
             states, record, validation = self._refresh(given, starts, epoch, unknowns)
             now = dataclasses.replace(now, starts=starts, states=states)
             now = self._choose(now, unknowns, record if validation is None else validation)
@@ -293,6 +324,10 @@ class Trainer:
             best_epoch=np.where(better, now.epoch, now.best_epoch),
             stale=0 if better.any() else now.stale + 1,
         )  # fmt: skip
+
+    def _followed(self, given: list[Given], starts: list) -> list:
+        """The states at the starts of the records after another year: deep soil follows the parameters."""
+        return [task.runner.year(*pair) for task, *pair in zip(self.tasks, given, starts, strict=True)]
 
     def _refresh(
         self, given: list[Given], starts: list, epoch: int, unknowns: np.ndarray
@@ -365,7 +400,8 @@ class Trainer:
         size = min(self.config.windows_per_step, windows.size)
         return np.resize(windows, (self.steps_per_epoch, size))
 
-    def _batch(self, task: Task, columns: Columns, states: list):
+    def batch(self, task: Task, columns: Columns, states: list):
+        """What a step runs: (parameters, forcing, site, state, targets, site of each column)."""
         params = at_columns(task.default, columns.site)
         site = at_columns(task.runner.site, columns.site)
         forcing = task.group.window_forcing(columns)
@@ -375,7 +411,7 @@ class Trainer:
     # ---- small matters of the loop ------------------------------------------------------------------
 
     def _refreshes(self, epoch: int) -> bool:
-        return epoch % self.config.refresh_every == 0 or epoch == self.config.epochs
+        return self.newton is not None or epoch % self.config.refresh_every == 0 or epoch == self.config.epochs
 
     def _stopped_early(self, now: TrainingState) -> bool:
         return 0 < self.config.patience <= now.stale
@@ -415,6 +451,8 @@ class Trainer:
     def _restore(self, arrays: dict[str, np.ndarray], facts: dict) -> TrainingState:
         self._check_settings(facts)
         weights, moments = self.learner.initial()
+        if self.newton is not None:
+            moments = tuple(self.newton.first(np.zeros(len(self.labels))))
         starts = [task.runner.spin_up(task.default, years=0) for task in self.tasks]  # only their structure counts
         states = [[start] * count for start, count in zip(starts, facts["windows"], strict=True)]
         best_loss = np.asarray(facts["best_loss"]).astype(facts["precision"])

@@ -12,7 +12,7 @@ import numpy as np
 from jlsm.constants import SNOW_LAYERS, SOIL_LAYER_THICKNESS
 from jlsm.forcing import METEOROLOGY, Forcing, Site
 from jlsm.outputs import Outputs, output_fields
-from jlsm.parameters import Parameters, default_parameters, replace_parameters
+from jlsm.parameters import Parameters, default_parameters, get_parameter, replace_parameters
 from jlsm.state import State, initial_state
 from mdpl.intervals import DAY, TimeAxis, interval_means, model_time
 from mdpl.observations import FluxSeries, Observations
@@ -63,7 +63,20 @@ def fake_spin_up(params: Parameters, forcing: Forcing, site: Site, years: int = 
     return _with_water(start, jnp.full(columns, 0.4))
 
 
-FAKE_PATH = ModelPath(fake_simulate, fake_spin_up)
+def fake_tangents(params, directions, forcing, site, state, fields=None):
+    """What ``jlsm.simulate_tangents`` is for the model, by ``jax.jvp``."""
+
+    def run(values):
+        return fake_simulate(replace_parameters(params, values), forcing, site, state)
+
+    values = {key: get_parameter(params, key) for key in directions}
+    whole = {key: jnp.broadcast_to(d, (*values[key].shape, d.shape[-1])) for key, d in directions.items()}
+    along = jax.vmap(lambda d: jax.jvp(run, (values,), (d,)), in_axes=-1, out_axes=(None, -1))
+    (outputs, end), (slopes, of_end) = along(whole)
+    return outputs, end, slopes, of_end
+
+
+FAKE_PATH = ModelPath(fake_simulate, fake_spin_up, tangents=fake_tangents)
 
 
 def make_site(code: str = "XX-Toy", igbp: str = "CRO") -> Site:

@@ -1,0 +1,188 @@
+"""Second-order calibration of single sites: the Gauss-Newton method with Levenberg's and Marquardt's damping.
+
+An epoch is one iteration. The Jacobian of all training flux means by a site's unknowns comes from
+``jlsm.simulate_tangents``: all windows of all sites are columns, the unknowns are directions, in one pass. With ``g``
+the exact gradient of whatever loss the config names, and ``H = J^T W J``, where ``W`` is the second derivative of the
+squared error over sigma_obs squared, times the loss's total weight, the step solves
+
+    (H + damping * diag(H)) step = -g        (Levenberg 1944; Marquardt 1963, doi:10.1137/0111030).
+
+Then the record runs with the new unknowns. Each site keeps its step if the loss of *its* continuous record fell, and
+its damping shrinks; else it stays, and its damping grows. The record starts from the spun-up state of the default and
+one more pass over its first year, as in ``mdpl.baselines``: one function of the parameters judges all trials. As in all training here the start state of a window counts as
+given while differentiating; what is accepted is judged by the record itself.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from jlsm.sensitivity import LANES
+from mdpl.intervals import interval_means
+from mdpl.losses import prior_penalty
+from mdpl.windows import Columns
+
+if TYPE_CHECKING:
+    from mdpl.training import Task, Trainer
+
+FIRST_DAMPING, SMALLEST_DAMPING, LARGEST_DAMPING = 2.0**-7, 2.0**-20, 2.0**27
+SHRINK, GROW = 0.25, 8.0
+"""all powers of two: a checkpoint in single precision holds them exactly"""
+LONGEST = 2.0
+"""longest change of one unknown in one step (on the sigmoid's scale 2 leads from the middle to 88 % of the range)"""
+AT_ONCE = 64
+"""columns of one run"""
+
+
+class Damping(NamedTuple):
+    """What the method carries from epoch to epoch."""
+
+    damping: Float[np.ndarray, "sites"]
+    loss: Float[np.ndarray, "sites"]
+    """of the record with the current unknowns"""
+
+
+class Equations(NamedTuple):
+    """The normal equations of one group."""
+
+    gradient: Float[np.ndarray, "sites unknowns"]
+    curvature: Float[np.ndarray, "sites unknowns unknowns"]
+
+
+class GaussNewton:
+    """Normal equations of a trainer's groups, and what one iteration does with them."""
+
+    def __init__(self, trainer: Trainer):
+        self.trainer = trainer
+        self._runs = {}
+        """one compiled function per group"""
+
+    # ---- the Jacobian --------------------------------------------------------------------------------
+
+    def fluxes_and_jacobian(
+        self, task: Task, unknowns: Float[np.ndarray, "sites unknowns"], states: list
+    ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+        """Flux means ``[intervals, columns]`` of all training windows, and their derivatives by the unknowns of the
+        column's site ``[intervals, columns, unknowns]``.
+
+        Args:
+            task: the group.
+            unknowns: of the group's sites.
+            states: at the starts of the windows.
+        """
+        whole = task.columns
+        count = whole.site.size
+        blocks = -(-count // AT_ONCE)
+        size = -(-count // blocks)
+        run = self._runs.setdefault(id(task), jax.jit(self._run_of(task)))
+        parts = []
+        for block in range(blocks):
+            at = np.minimum(np.arange(block * size, (block + 1) * size), count - 1)  # the last one fills up
+            columns = Columns(whole.site[at], whole.window[at])
+            params, forcing, site, state, _, sites = self.trainer.batch(task, columns, states)
+            parts.append(run(jnp.asarray(unknowns)[columns.site], params, forcing, site, state, sites))
+
+        def joined(which: int) -> dict[str, np.ndarray]:
+            return {
+                flux: np.concatenate([np.asarray(part[which][flux]) for part in parts], axis=1)[:, :count]
+                for flux in task.group.observed
+            }
+
+        return joined(0), joined(1)
+
+    def _run_of(self, task: Task):
+        layout, group, tangents = self.trainer.layout, task.group, self.trainer.path.tangents
+        lanes = -(-layout.size // LANES) * LANES
+
+        def run(unknowns, params, forcing, site, state, sites):
+            full = layout.insert(params, task.space, unknowns, sites, forcing)
+            directions = layout.directions(task.space, unknowns, sites, forcing, lanes)
+            outputs, _, slopes, _ = tangents(full, directions, forcing, site, state, fields=tuple(group.observed))
+
+            def means(series: Any) -> dict[str, Array]:
+                return {f: interval_means(getattr(series, f), group.ratio, group.offset) for f in group.observed}
+
+            return means(outputs), {flux: slope[..., : layout.size] for flux, slope in means(slopes).items()}
+
+        return run
+
+    # ---- the equations -------------------------------------------------------------------------------
+
+    def equations(self, task: Task, unknowns: Float[np.ndarray, "sites unknowns"], states: list) -> Equations:
+        """Gradient and curvature of each site's loss over its training windows."""
+        config, group = self.trainer.config, task.group
+        means, jacobian = self.fluxes_and_jacobian(task, unknowns, states)
+        targets, sites = group.targets(task.columns), jnp.asarray(task.columns.site)
+        count = len(group.towers)
+
+        def summed(means):
+            return self.trainer.losses(count, means, targets, sites).sum()
+
+        slopes = jax.grad(summed)({flux: jnp.asarray(values) for flux, values in means.items()})
+        active = self.trainer.active[task.rows]
+        of_prior = jax.grad(lambda u: config.prior * prior_penalty(u, active).sum())(jnp.asarray(unknowns))
+        gradient = np.asarray(of_prior, np.float64)
+        size = self.trainer.layout.size
+        curvature = np.zeros((count, size, size))
+        total_weight = sum(config.loss.values()) / sum(config.fluxes.values())
+        for flux, share in config.fluxes.items():
+            weight = np.asarray(targets[flux].weight, np.float64)
+            scored = np.bincount(task.columns.site, weights=weight.sum(axis=0), minlength=count)
+            for column, s in enumerate(task.columns.site):
+                own = jacobian[flux][:, column].astype(np.float64)
+                gradient[s] += own.T @ np.asarray(slopes[flux][:, column], np.float64)
+                second = (
+                    2.0 * share * total_weight * weight[:, column] / (scored[s] * float(targets[flux].sigma[s]) ** 2)
+                )
+                curvature[s] += (own * second[:, None]).T @ own
+        number = np.maximum(active.sum(axis=1), 1)
+        curvature += np.einsum("su,uv->suv", 2.0 * config.prior * active / number[:, None], np.eye(size))
+        return Equations(gradient, curvature)
+
+    def step(
+        self, equations: Equations, active: np.ndarray, damping: np.ndarray
+    ) -> Float[np.ndarray, "sites unknowns"]:
+        """The damped step of each site; unknowns that are not active, or that nothing depends on, stay."""
+        steps = np.zeros_like(equations.gradient)
+        for s, (gradient, curvature) in enumerate(zip(*equations, strict=True)):
+            diagonal = np.diag(curvature)
+            use = active[s] & (diagonal > 0)
+            if not use.any():
+                continue
+            own = curvature[np.ix_(use, use)]
+            # what hardly matters is damped as if it mattered a millionth of what matters most
+            own = own + damping[s] * np.diag(np.maximum(diagonal[use], 1e-6 * diagonal.max()))
+            steps[s, use] = -np.linalg.solve(own, gradient[use])
+        return np.clip(steps, -LONGEST, LONGEST)
+
+    # ---- one iteration -------------------------------------------------------------------------------
+
+    def first(self, loss: np.ndarray) -> Damping:
+        """What to carry before the first iteration, given the loss of the record."""
+        return Damping(np.full(loss.shape, FIRST_DAMPING), np.asarray(loss, np.float64))
+
+    def iterate(self, weights: np.ndarray, carried: Damping, states: list[list]) -> tuple[np.ndarray, np.ndarray]:
+        """(unknowns to try, norm of the gradient) of all sites."""
+        trial, norms = np.array(weights), np.zeros(len(weights))
+        for task, own_states in zip(self.trainer.tasks, states, strict=True):
+            equations = self.equations(task, weights[task.rows], own_states)
+            active, damping = self.trainer.active[task.rows], carried.damping[task.rows]
+            trial[task.rows] += self.step(equations, active, damping)
+            norms[task.rows] = np.linalg.norm(equations.gradient, axis=1)
+        return trial, norms
+
+    def judge(self, carried: Damping, loss: np.ndarray) -> tuple[np.ndarray, Damping]:
+        """(which sites keep their step, what to carry on)."""
+        better = loss < carried.loss
+        damping = np.clip(carried.damping * np.where(better, SHRINK, GROW), SMALLEST_DAMPING, LARGEST_DAMPING)
+        return better, Damping(damping, np.where(better, loss, carried.loss))
+
+
+def kept(better: np.ndarray, new: Any, old: Any) -> Any:
+    """Pytrees that end in the site axis: the new one where a step is kept."""
+    return jax.tree.map(lambda a, b: jnp.where(better, a, b) if jnp.ndim(a) else a, new, old)
