@@ -9,8 +9,9 @@ squared error over sigma_obs squared, times the loss's total weight, the step so
 
 Then the record runs with the new unknowns. Each site keeps its step if the loss of *its* continuous record fell, and
 its damping shrinks; else it stays, and its damping grows. The record starts from the spun-up state of the default and
-one more pass over its first year, as in ``mdpl.baselines``: one function of the parameters judges all trials. As in all training here the start state of a window counts as
-given while differentiating; what is accepted is judged by the record itself.
+one more pass over its first year, as in ``mdpl.baselines``: one function of the parameters judges all trials. As in
+all training here the start state of a window counts as given while differentiating; what is accepted is judged by the
+record itself.
 """
 
 from __future__ import annotations
@@ -42,8 +43,8 @@ AT_ONCE = 64
 class Damping(NamedTuple):
     """What the method carries from epoch to epoch."""
 
-    damping: Float[np.ndarray, "sites"]
-    loss: Float[np.ndarray, "sites"]
+    damping: Float[Array | np.ndarray, "sites"]
+    loss: Float[Array | np.ndarray, "sites"]
     """of the record with the current unknowns"""
 
 

@@ -245,7 +245,7 @@ class Trainer:
 
     def _iteration(self, now: TrainingState) -> TrainingState:
         """An epoch of the Gauss-Newton method: a step, and a run of the record that judges it."""
-        epoch, weights, carried = now.epoch + 1, np.asarray(now.weights), Damping(*now.moments)
+        epoch, weights, carried = now.epoch + 1, np.asarray(now.weights), Damping(*map(np.asarray, now.moments))
         trial, norms = self.newton.iterate(weights, carried, now.states)
         if not np.isfinite(norms).all():
             raise self._error(epoch, carried.loss, trial, weights, now.states, [task.columns for task in self.tasks])
