@@ -59,20 +59,24 @@ def medians(functions: dict, repeats: int = 7) -> dict[str, float]:
     return {name: float(np.median(values)) for name, values in times.items()}
 
 
-def report(name: str, rows: list[dict], output: str) -> None:
-    """Print rows as a Markdown table; write them as JSON where ``output`` is given."""
-    keys = list(rows[0])
-    print("| " + " | ".join(keys) + " |\n|" + "---|" * len(keys))
-    for row in rows:
-        print("| " + " | ".join(f"{v:.3g}" if isinstance(v, float) else str(v) for v in row.values()) + " |")
-    machine = {
+def machine() -> dict:
+    """What the numbers were measured on."""
+    return {
         "jax": jax.__version__,
         "machine": platform.machine(),
         "cores": os.cpu_count(),
         "device": str(jax.devices()[0]),
         "XLA_FLAGS": os.environ.get("XLA_FLAGS", ""),
     }
+
+
+def report(name: str, rows: list[dict], output: str) -> None:
+    """Print rows as a Markdown table; write them as JSON where ``output`` is given."""
+    keys = list(rows[0])
+    print("| " + " | ".join(keys) + " |\n|" + "---|" * len(keys))
+    for row in rows:
+        print("| " + " | ".join(f"{v:.3g}" if isinstance(v, float) else str(v) for v in row.values()) + " |")
     if output:
         temporary = Path(output + ".part")
-        temporary.write_text(json.dumps({"benchmark": name, "machine": machine, "rows": rows}, indent=1))
+        temporary.write_text(json.dumps({"benchmark": name, "machine": machine(), "rows": rows}, indent=1))
         temporary.rename(output)

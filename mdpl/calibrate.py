@@ -113,11 +113,11 @@ def calibrate(
         learned = trainer.parameters(task, result.unknowns)
         if trainer.path is imitation:
             progress.stage("running the whole record, the surrogate's own claim")
-            _run_stage(None, task, "surrogate", learned, metrics, {})
+            run_stage(None, task, "surrogate", learned, metrics, {})
         judged = task._replace(runner=Runner(path, task.group, config))
         for stage, params in {"default": task.default, "calibrated": learned}.items():
             progress.stage(f"running the whole record, {stage} parameters")
-            _run_stage(directory, judged, stage, params, metrics, series)
+            run_stage(directory, judged, stage, params, metrics, series)
     run_directory.write_metrics(directory, metrics)
     progress.stage("drawing")
     from mdpl.plots import draw_run
@@ -185,7 +185,7 @@ def _write_parameters(directory: Path, trainer: Trainer, result: Trained) -> lis
     return rows
 
 
-def _run_stage(
+def run_stage(
     directory: Path | None, task: TrainingTask, stage: str, params: Given, metrics: list, series: dict
 ) -> None:
     """Spin up, run the whole record, write NetCDF (no directory: none), score; collects ``metrics``, ``series``."""

@@ -1,0 +1,238 @@
+"""The same sites, the same loss: what each way to calibrate costs, and what the land surface model then keeps of it.
+
+    python -m benchmarks.paths [--data DIR] [--seeds 0] [--methods gauss-newton,adam,cma] [--budget 400] [-o OUT.json]
+
+Every method searches the same parameters of each site by itself (mean squared error over sigma squared, Qle and Qh)
+and is judged by the same two numbers: the loss of the continuous training record, and the RMSE of the test period,
+both from the land surface model. Each runs in a process of its own, so that peak memory is its own; without ``--data``
+at the embedded sites, with it at those of a folder.
+
+| method | what it is |
+|---|---|
+| gauss-newton | second order, exact Jacobian of the model (``mdpl.gauss_newton``) |
+| adam | first order, exact gradient of the model |
+| surrogate | the same through a surrogate; training it counts |
+| surrogate-then-lsm | the surrogate's result, then ``adam`` |
+| cma, de | without derivatives (``mdpl.baselines``), ``--budget`` model runs of each site |
+
+``runs`` is the cost in model runs: the seconds it took, first compilation left out, over the seconds of one run of
+all sites' training records side by side, measured in the same process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from jlsm._xla import GRADIENT_LOOP_BYTES, prefer_cpu_flags
+
+METHODS = ("gauss-newton", "adam", "surrogate", "surrogate-then-lsm", "cma", "de")
+EPOCHS = {"gauss-newton": 12, "adam": 24, "surrogate": 24, "surrogate-then-lsm": 12}
+
+
+def run_one(method: str, seed: int, data: str, budget: int) -> dict:
+    """One calibration: costs, scores and the course of the loss."""
+    import jax
+
+    from jlsm.parameters import default_parameters
+    from mdpl.baselines import METHODS as GRADIENT_FREE
+    from mdpl.baselines import RecordLoss, gradient_free
+    from mdpl.calibrate import run_stage
+    from mdpl.config import Config
+    from mdpl.data import five_crops_synthetic
+    from mdpl.paths import lsm_path
+    from mdpl.search_space import search_space, select_parameters
+    from mdpl.sites import find_site_files, load_towers
+    from mdpl.training import Trainer
+    from mdpl.windows import group_towers
+
+    # what an earlier process compiled must not make this one look faster
+    jax.config.update("jax_enable_compilation_cache", False)
+    towers = load_towers(find_site_files(data or five_crops_synthetic()))
+    config = Config(learner="direct", loss={"mse": 1.0}, seed=seed)
+    keys, path = select_parameters(("pft",)), lsm_path()
+    groups = group_towers(towers, config)
+    if len(groups) > 1:
+        raise SystemExit("benchmarks.paths: sites whose clocks differ: give a folder with one kind of record")
+    (group,), history = groups, []
+    default = default_parameters(group.site)
+    space = search_space(keys, default, len(towers))
+    # what one model run of all sites costs here, and the loss every method is judged by
+    judge = RecordLoss(path, group, space, default, config, members=1)
+    judge(space.default[None])
+    times = []
+    for _ in range(3):
+        begin = time.perf_counter()
+        judge(space.default[None])
+        times.append(time.perf_counter() - begin)
+    one_run = float(np.median(times)) * judge.windows / (judge.windows + group.year)
+    begin = time.perf_counter()
+
+    def tell(losses) -> None:
+        history.append((time.perf_counter() - begin, float(np.mean(list(losses.values())))))
+
+    if method in GRADIENT_FREE:
+        found = gradient_free(
+            path, group, space, default, config, method, budget, seed, lambda runs, losses: tell(losses)
+        )
+        values = found.values
+        stages = history[1][0] if len(history) > 1 else 0.0  # the first generation holds the compilation
+    else:
+        values, stages = _by_gradient(method, config, group, keys, path, towers, tell)
+    total = time.perf_counter() - begin
+    metrics: list = []
+    trainer = Trainer(path, [group], keys, dataclasses.replace(config, optimiser="adam"))
+    for stage, chosen in (("default", space.default), ("calibrated", values)):
+        run_stage(None, trainer.tasks[0], stage, space.insert(default, np.asarray(chosen, np.float32)), metrics, {})
+
+    def test_rmse(stage: str, flux: str) -> float:
+        rows = [r for _, s, r in metrics if s == stage and (r.flux, r.period, r.target) == (flux, "test", "raw")]
+        return float(np.mean([row.scores.rmse for row in rows]))
+
+    return {
+        "method": method,
+        "seed": seed,
+        "loss": float(judge(np.asarray(values)[None]).mean()),
+        "default loss": float(judge(space.default[None], exact_start=True).mean()),
+        "test RMSE Qle": test_rmse("calibrated", "Qle"),
+        "test RMSE Qh": test_rmse("calibrated", "Qh"),
+        "seconds": total,
+        "seconds compiling": stages,
+        "seconds of one run": one_run,
+        "runs": (total - stages) / one_run,
+        "peak MiB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "history": history,
+    }
+
+
+def _by_gradient(method, config, group, keys, path, towers, tell) -> tuple[np.ndarray, float]:
+    """(parameter values, seconds until everything was compiled that a second run would not compile again)."""
+    from mdpl.paths import surrogate_path
+    from mdpl.surrogate_training import TrainingSettings, train_or_load_surrogate
+    from mdpl.training import Trainer
+
+    compiling, weights, result = 0.0, None, None
+    phases = ("surrogate", "adam") if method == "surrogate-then-lsm" else (method,)
+    for phase in phases:
+        own, through = dataclasses.replace(config, epochs=EPOCHS.get(method, EPOCHS[phase])), path
+        if phase == "surrogate":
+            fitting = TrainingSettings(seed=config.seed)
+            with tempfile.TemporaryDirectory() as folder:
+                surrogate = train_or_load_surrogate(towers, keys, Path(folder), teacher=path, settings=fitting)
+            through = surrogate_path(surrogate)
+        if phase == "gauss-newton":
+            own = dataclasses.replace(own, optimiser=phase)
+        trainer = Trainer(through, [group], keys, own)
+        compiling += _warm(trainer, weights)
+        result = trainer.train(lambda epoch, losses: tell(losses), start=weights)
+        weights = result.weights
+    return result.values, compiling
+
+
+def _warm(trainer, weights) -> float:
+    """Seconds of a first epoch that is thrown away: mostly compilation."""
+    begin = time.perf_counter()
+    config = trainer.config
+    trainer.config = dataclasses.replace(config, epochs=1)
+    trainer.train(start=weights)
+    trainer.config = config
+    return time.perf_counter() - begin
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", default="", help="folder of Met/Flux pairs; default: the embedded sites")
+    parser.add_argument("--seeds", default="0")
+    parser.add_argument("--methods", default=",".join(METHODS))
+    parser.add_argument("--budget", type=int, default=400, help="model runs of each site without derivatives")
+    parser.add_argument("-o", "--output", default="")
+    parser.add_argument("--one", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    prefer_cpu_flags(GRADIENT_LOOP_BYTES)
+    if options.one:
+        print(json.dumps(run_one(options.one, int(options.seeds), options.data, options.budget)))
+        return
+    rows = []
+    for seed in options.seeds.split(","):
+        for method in options.methods.split(","):
+            command = [sys.executable, "-m", "benchmarks.paths", "--one", method, "--seeds", seed]
+            command += ["--data", options.data, "--budget", str(options.budget)]
+            done = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
+            rows.append(json.loads(done.stdout.splitlines()[-1]))
+            print(_line(rows[-1]), file=sys.stderr, flush=True)
+            if options.output:  # what is done stays
+                _write(rows, Path(options.output))
+    print("\n".join(_table(rows)))
+
+
+def _line(row: dict) -> str:
+    return (
+        f"{row['method']}, seed {row['seed']}: loss {row['loss']:.4f}, {row['seconds']:.0f} s, {row['runs']:.0f} runs"
+    )
+
+
+def _table(rows: list[dict]) -> list[str]:
+    shown = ("loss", "test RMSE Qle", "test RMSE Qh", "seconds", "seconds compiling", "runs", "peak MiB")
+    lines = ["| method | " + " | ".join(shown) + " |", "|---|" + "---:|" * len(shown)]
+    for method in dict.fromkeys(row["method"] for row in rows):
+        own = [row for row in rows if row["method"] == method]
+        cells = []
+        for name in shown:
+            numbers = [row[name] for row in own]
+            cell = f"{np.median(numbers):.4g}"
+            cells.append(cell if len(own) == 1 else f"{cell} ({min(numbers):.4g} to {max(numbers):.4g})")
+        lines.append(f"| {method} | " + " | ".join(cells) + " |")
+    best = min((row for row in rows if row["method"] in ("cma", "de")), key=lambda row: row["loss"], default=None)
+    for row in rows if best else ():
+        reached = [seconds for seconds, loss in row["history"] if loss <= best["loss"]]
+        if row["method"] not in ("cma", "de") and reached:
+            share = max(reached[0] - row["seconds compiling"], 0.0)
+            whole = best["seconds"] - best["seconds compiling"]
+            lines.append(
+                f"\n{row['method']} (seed {row['seed']}) reaches the loss of {best['method']}, {best['loss']:.4f}, "
+                f"after {share:.1f} s or {share / row['seconds of one run']:.1f} runs; {best['method']} took "
+                f"{whole:.0f} s or {best['runs']:.0f} runs."
+            )
+    return lines
+
+
+def _write(rows: list[dict], output: Path) -> None:
+    """JSON, Markdown and a figure beside each other."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    from benchmarks.timing import machine
+
+    part = output.with_suffix(".part")
+    part.write_text(json.dumps({"benchmark": "paths", "machine": machine(), "rows": rows}, indent=1))
+    part.rename(output)
+    output.with_suffix(".md").write_text("\n".join(_table(rows)) + "\n")
+    figure, axes = plt.subplots(figsize=(7, 4.2), layout="constrained")
+    colours = {method: f"C{i}" for i, method in enumerate(METHODS)}
+    for row in rows:
+        seconds, losses = np.array(row["history"]).T
+        runs = np.maximum(seconds - row["seconds compiling"], 0.0) / row["seconds of one run"]
+        first = row["seed"] == rows[0]["seed"]
+        axes.step(np.maximum(runs, 0.5), np.minimum.accumulate(losses), where="post", color=colours[row["method"]],
+                  label=row["method"] if first else None)  # fmt: skip
+        axes.plot(max(runs[-1], 0.5), row["loss"], "o", color=colours[row["method"]])
+    axes.set(xscale="log", xlabel="cost, model runs of all sites' training records", ylabel="mean loss of the sites")
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False)
+    figure.savefig(output.with_suffix(".png"), dpi=130)
+    plt.close(figure)
+
+
+if __name__ == "__main__":
+    main()
