@@ -1,10 +1,12 @@
 """Cost of a gradient of a year's loss with respect to all PFT parameters, relative to the run itself.
 
-    python -m benchmarks.gradient [--columns 5] [--steps 17520] [--modes reverse,any,forward] [-o OUT.json]
+    python -m benchmarks.gradient [--columns 5] [--steps 17520] [--modes reverse,any,jacobian,forward] [-o OUT.json]
 
 The loss is the mean of Qle and Qh. "reverse" is ``simulate(reverse=True)``, "any" the same without it (reverse mode as
-JAX derives it), "forward" carries one lane per parameter (minutes of compilation).
-Compiler flags are those of ``mdpl calibrate``; ``XLA_FLAGS= python -m ...`` takes none, or give your own.
+JAX derives it); "jacobian" is ``sensitivities``, the derivatives of every step's fluxes, and "forward" the same by
+``jax.vmap`` of ``jax.jvp`` (minutes of compilation).
+Compiler flags are those of ``mdpl calibrate``; ``XLA_FLAGS= python -m ...`` takes none, or give your own. Peak memory
+holds the compiler's: a second run with ``JAX_COMPILATION_CACHE_DIR`` set to a folder shows it without.
 """
 
 from __future__ import annotations
@@ -34,33 +36,38 @@ def main() -> None:
         params, forcing, site, state = tower_columns(count, options.steps)
         values = {key: jlsm.get_parameter(params, key) for key in jlsm.PFT_PARAMETERS}
 
-        def losses(values, params=params, forcing=forcing, site=site, state=state, by_hand=False):
-            given = jlsm.replace_parameters(params, values)
-            out, _ = jlsm.simulate(given, forcing, site, state, fields=("Qle", "Qh"), reverse=by_hand)
+        given = (params, forcing, site, state)
+
+        def losses(values, params, forcing, site, state, by_hand=False):
+            params = jlsm.replace_parameters(params, values)
+            out, _ = jlsm.simulate(params, forcing, site, state, fields=("Qle", "Qh"), reverse=by_hand)
             return jnp.mean(out.Qle + out.Qh, axis=0)
 
-        def reverse(values, losses=losses):
-            return jax.grad(lambda v: jnp.sum(losses(v, by_hand=True)))(values)
+        def reverse(values, *given, losses=losses):
+            return jax.grad(lambda v: jnp.sum(losses(v, *given, by_hand=True)))(values)
 
-        def any_mode(values, losses=losses):
-            return jax.grad(lambda v: jnp.sum(losses(v)))(values)
+        def any_mode(values, *given, losses=losses):
+            return jax.grad(lambda v: jnp.sum(losses(v, *given)))(values)
 
-        def forward(values, losses=losses):  # sites are independent: one lane per parameter serves all of them
+        def forward(values, *given, losses=losses):  # sites are independent: one lane per parameter serves all of them
             def along(lane):
                 seed = {
                     key: jnp.where(lane == index, jnp.ones_like(value), jnp.zeros_like(value))
                     for index, (key, value) in enumerate(values.items())
                 }
-                return jax.jvp(losses, (values,), (seed,))[1]
+                return jax.jvp(lambda v: losses(v, *given), (values,), (seed,))[1]
 
             return jax.vmap(along)(jnp.arange(len(values)))
 
-        functions = {
-            "run": losses,
-            **{m: {"reverse": reverse, "any": any_mode, "forward": forward}[m] for m in options.modes.split(",")},
-        }
-        compiled = {name: compile_ahead(function, values) for name, function in functions.items()}
-        ready = {name: (lambda c=c, v=values: c(v)) for name, (c, _) in compiled.items()}
+        def jacobian(values, params, forcing, site, state):
+            params = jlsm.replace_parameters(params, values)
+            _, _, slopes = jlsm.sensitivities(params, jlsm.PFT_PARAMETERS, forcing, site, state)
+            return jnp.mean(slopes.Qle + slopes.Qh, axis=0)
+
+        modes = {"reverse": reverse, "any": any_mode, "jacobian": jacobian, "forward": forward}
+        functions = {"run": losses} | {mode: modes[mode] for mode in options.modes.split(",")}
+        compiled = {name: compile_ahead(function, values, *given) for name, function in functions.items()}
+        ready = {name: (lambda c=c, a=(values, *given): c(*a)) for name, (c, _) in compiled.items()}
         seconds = medians(ready, options.repeats)
         rows += [
             {
@@ -71,6 +78,7 @@ def main() -> None:
                 "compile s": compiled[name][1],
                 "s": seconds[name],
                 "over forward": seconds[name] / seconds["run"],
+                "temporary MiB": compiled[name][0].memory_analysis().temp_size_in_bytes / 2**20,
                 # of all so far, compiler included
                 "peak MiB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
             }

@@ -22,10 +22,14 @@ def tower_columns(columns: int, steps: int, data: str | None = None):
     """(params, forcing, site, state) of ``columns`` variants of US-Bo1, air up to 2 K warmer or colder.
 
     Args:
-        steps: length of the record, from the middle of the year (up to 17,520: the whole year).
+        steps: length of the record, from the middle of the year; beyond 17,520, the whole year, it repeats.
     """
     folder = Path(data or os.environ.get("MDPL_DATA", "../shared/data"))
     forcing, site = jlsm.load_forcing(folder / TOWER)
+    if steps > forcing.steps:
+        again = np.arange(steps) % forcing.steps
+        series = {name: jnp.asarray(getattr(forcing, name))[again] for name in forcing.series()}
+        forcing = jlsm.Forcing(**series, dt=forcing.dt)
     start = max(0, min(9600 - steps // 2, forcing.steps - steps))
     forcing = forcing.window(start, start + steps)
 
@@ -70,12 +74,18 @@ def machine() -> dict:
     }
 
 
+def markdown(rows: list[dict]) -> str:
+    """Rows as a Markdown table."""
+
+    def cells(values) -> str:
+        return "| " + " | ".join(f"{v:.3g}" if isinstance(v, float) else str(v) for v in values) + " |"
+
+    return "\n".join([cells(rows[0]), "|" + "---|" * len(rows[0]), *(cells(row.values()) for row in rows)])
+
+
 def report(name: str, rows: list[dict], output: str) -> None:
     """Print rows as a Markdown table; write them as JSON where ``output`` is given."""
-    keys = list(rows[0])
-    print("| " + " | ".join(keys) + " |\n|" + "---|" * len(keys))
-    for row in rows:
-        print("| " + " | ".join(f"{v:.3g}" if isinstance(v, float) else str(v) for v in row.values()) + " |")
+    print(markdown(rows))
     if output:
         temporary = Path(output + ".part")
         temporary.write_text(json.dumps({"benchmark": name, "machine": machine(), "rows": rows}, indent=1))
