@@ -228,6 +228,8 @@ def _write(rows: list[dict], output: Path) -> None:
                   label=row["method"] if first else None)  # fmt: skip
         axes.plot(max(runs[-1], 0.5), row["loss"], "o", color=colours[row["method"]])
     axes.set(xscale="log", xlabel="cost, model runs of all sites' training records", ylabel="mean loss of the sites")
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter(lambda x, _: f"{x:g}" if f"{x:g}"[0] in "25" else "")
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)
     figure.savefig(output.with_suffix(".png"), dpi=130)

@@ -43,7 +43,7 @@ def push(function: Callable[..., PyTree], one: Array, primals: tuple, tangents: 
 
     Args:
         function: takes and returns pytrees of float arrays.
-        one: a float scalar that is 1, in a way the compiler can not know (see ``_Graph.evaluate``).
+        one: a float scalar that is 1, in a way the compiler can not know (see ``Graph.evaluate``).
         primals: what it is called with.
         tangents: like ``primals``, with a last axis of directions behind each array's own.
 
@@ -55,15 +55,15 @@ def push(function: Callable[..., PyTree], one: Array, primals: tuple, tangents: 
     inputs = [Value(v.aval) for v in closed.jaxpr.invars]
     operations: list[Operation] = []
     results = flatten(closed.jaxpr, closed.consts, inputs, operations)
-    moving, still = _linear_part(needed(operations, results), inputs)
+    moving, still = linear_part(needed(operations, results), inputs)
     leaves = jax.tree.leaves(tangents)
-    graph = _Graph(moving, still, results)
+    graph = Graph(moving, still, results)
     graph.eliminate()
     slopes = graph.evaluate(dict(zip(inputs, leaves, strict=True)), leaves[0].shape[-1], one)
     return outputs, jax.tree.unflatten(jax.tree.structure(outputs), slopes)
 
 
-def _linear_part(operations: list[Operation], inputs: list[Value]) -> tuple[list[Operation], dict[Value, Any]]:
+def linear_part(operations: list[Operation], inputs: list[Value]) -> tuple[list[Operation], dict[Value, Any]]:
     """(operations that depend on the inputs, values of those that do not)."""
     reached, still, moving = set(inputs), {}, []
     for operation in operations:
@@ -76,7 +76,7 @@ def _linear_part(operations: list[Operation], inputs: list[Value]) -> tuple[list
     return moving, still
 
 
-class _Graph:
+class Graph:
     """The linear function: vertices that are sums of factors times other vertices, and operations that move values."""
 
     def __init__(self, operations: list[Operation], still: dict[Value, Any], results: list[Any]):
@@ -129,6 +129,10 @@ class _Graph:
             if self._moves(value):  # what does not move has no derivative
                 terms[value] = _sum(terms[value], factor) if value in terms else _plain(factor)
         return terms
+
+    def size(self) -> int:
+        """Edges: products and sums per direction."""
+        return sum(map(len, self.sums.values()))
 
     def eliminate(self) -> None:
         """Remove vertices in between, as long as no removal leaves more edges than it takes away."""

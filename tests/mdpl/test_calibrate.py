@@ -16,6 +16,7 @@ from mdpl.calibrate import calibrate
 from mdpl.config import Config, load_config
 from mdpl.gradient import losses_and_gradient
 from mdpl.intervals import DAY
+from mdpl.runner import Runner
 from mdpl.search_space import search_space
 from mdpl.training import NonFiniteError, Trainer
 from mdpl.windows import group_towers
@@ -292,3 +293,18 @@ def test_paths_through_a_surrogate_are_judged_by_the_model(tmp_path, monkeypatch
         np.testing.assert_allclose(by_stage["surrogate"].std_mod, 1.5 * observed, rtol=1e-5)
     assert (tmp_path / "run" / "checkpoints_surrogate").is_dir()
     assert (tmp_path / "run" / "checkpoints").is_dir()
+
+
+@pytest.mark.parametrize(
+    ("window_days", "days", "windows"), [(91, 3 * 365, 4), (120, 3 * 365, 3), (365, 1200, 1), (91, 200, 3)]
+)
+def test_a_refresh_passes_over_the_whole_first_year(window_days, days, windows):
+    """What the soil follows the parameters in: whole windows, about a year; all of a shorter record."""
+    config = dataclasses.replace(QUICK, window_days=window_days)
+    (group,) = group_towers([make_tower(TRUTH, days=days)], config)
+    assert group.year == windows
+    runner = Runner(FAKE_PATH, group, config)
+    params = FAKE_PATH.default_parameters(group.site)
+    start = runner.spin_up(params)
+    _, direct = fake_simulate(params, group.forcing(0, windows * group.steps), group.site, start)
+    np.testing.assert_allclose(runner.year(params, start).soil_moisture, direct.soil_moisture, rtol=1e-6)

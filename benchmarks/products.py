@@ -1,0 +1,44 @@
+"""How many products and sums a time step's derivative needs per direction, before and after vertex elimination.
+
+    python -m benchmarks.products
+
+The step is that of US-Bo1 in summer, the directions are the plant parameters and the state; see
+``jlsm/numerics/tangents.py``. Nothing is run, so this takes seconds.
+"""
+
+from __future__ import annotations
+
+import jax
+
+import jlsm
+from benchmarks.timing import tower_columns
+from jlsm.model import Constants, atmosphere_of, one_step, split_series
+from jlsm.numerics.operations import Operation, Value, flatten, needed
+from jlsm.numerics.tangents import Graph, linear_part
+
+
+def main() -> None:
+    params, forcing, site, state = tower_columns(5, 48)
+    series, constant = split_series(params, (5,))
+    weather = {name: getattr(forcing, name) for name in forcing.series()}
+    inputs = atmosphere_of(Constants(constant, site, forcing.dt), (weather, series))
+    now = jax.tree.map(lambda leaf: leaf[0], inputs)
+
+    def step(values, state):
+        own = Constants(jlsm.replace_parameters(constant, values), site, forcing.dt)
+        return one_step(own, state, now, solver="converged", fields=("Qle", "Qh"))[:2]
+
+    values = {key: jlsm.get_parameter(params, key) for key in jlsm.PFT_PARAMETERS}
+    _, linear = jax.linearize(step, values, state)
+    closed = jax.make_jaxpr(linear)(values, state)
+    arguments = [Value(v.aval) for v in closed.jaxpr.invars]
+    operations: list[Operation] = []
+    results = flatten(closed.jaxpr, closed.consts, arguments, operations)
+    graph = Graph(*linear_part(needed(operations, results), arguments), results)
+    before = graph.size()
+    graph.eliminate()
+    print(f"products and sums: {before} before, {graph.size()} after")
+
+
+if __name__ == "__main__":
+    main()
