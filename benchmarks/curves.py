@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import jlsm
-from benchmarks.timing import compile_ahead, markdown, medians, report, tower_columns
+from benchmarks.timing import compile_ahead, markdown, medians, plain_ticks, report, tower_columns
 from jlsm._xla import GRADIENT_LOOP_BYTES, prefer_cpu_flags
 
 DAYS, STEPS_PER_DAY, YEAR = 40, 48, 365
@@ -106,6 +106,8 @@ def draw(rows: list[dict], path: Path) -> None:
                 x, y = np.array([(r[curve], r[unit]) for r in own]).T
                 panel.plot(x, y, "o-", color=f"C{i}", label=what)
         panel.set(xlabel=curve, ylabel=unit.replace("us", "µs"), xscale="log", yscale="log")
+        plain_ticks(panel.xaxis)
+        plain_ticks(panel.yaxis)
         panel.grid(alpha=0.3)
     panels[0].legend(frameon=False)
     figure.savefig(path, dpi=130)

@@ -212,7 +212,7 @@ def _write(rows: list[dict], output: Path) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    from benchmarks.timing import machine
+    from benchmarks.timing import machine, plain_ticks
 
     part = output.with_suffix(".part")
     part.write_text(json.dumps({"benchmark": "paths", "machine": machine(), "rows": rows}, indent=1))
@@ -228,8 +228,7 @@ def _write(rows: list[dict], output: Path) -> None:
                   label=row["method"] if first else None)  # fmt: skip
         axes.plot(max(runs[-1], 0.5), row["loss"], "o", color=colours[row["method"]])
     axes.set(xscale="log", xlabel="cost, model runs of all sites' training records", ylabel="mean loss of the sites")
-    axes.xaxis.set_major_formatter("{x:g}")
-    axes.xaxis.set_minor_formatter(lambda x, _: f"{x:g}" if f"{x:g}"[0] in "25" else "")
+    plain_ticks(axes.xaxis)
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)
     figure.savefig(output.with_suffix(".png"), dpi=130)

@@ -3,7 +3,8 @@
 python -m benchmarks.surrogate [--data DIR] [--cache DIR] [--columns 5,64,512] [--steps 960] [-o OUT.json]
 python -m benchmarks.surrogate --ablation 600 [--data DIR] [--cache DIR]
 
-Trains the surrogate of all towers in DIR first (or loads it from the cache): model runs and fitting take minutes.
+Compiler flags are those of ``mdpl calibrate`` for both. Trains the surrogate of all towers in DIR first (or loads it
+from the cache): model runs and fitting take minutes.
 ``--ablation N`` instead fits it, the same without its memory task, and one network each for Qh and Qle, N steps each.
 """
 
@@ -17,6 +18,7 @@ import numpy as np
 
 import jlsm
 from benchmarks.timing import compile_ahead, medians, report, tower_columns
+from jlsm._xla import GRADIENT_LOOP_BYTES, prefer_cpu_flags
 from mdpl.paths import lsm_path
 from mdpl.search_space import select_parameters
 from mdpl.sites import find_site_files, load_towers
@@ -40,6 +42,7 @@ def main() -> None:
     parser.add_argument("-o", "--output", default="")
     parser.add_argument("--ablation", type=int, default=0, help="compare networks fitted by so many steps each")
     options = parser.parse_args()
+    prefer_cpu_flags(GRADIENT_LOOP_BYTES)
     if options.surrogate:
         surrogate = load_surrogate(options.surrogate)
     else:

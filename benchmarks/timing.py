@@ -74,6 +74,15 @@ def machine() -> dict:
     }
 
 
+def plain_ticks(axis) -> None:
+    """Numbers instead of powers on a logarithmic axis: decades, and two and five times these."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_formatter(NullFormatter())
+
+
 def markdown(rows: list[dict]) -> str:
     """Rows as a Markdown table."""
 
