@@ -13,7 +13,7 @@ import jlsm
 from jlsm.numerics.forward import scan_tangents
 from jlsm.numerics.scan import Scan
 from jlsm.numerics.tangents import push
-from tests.jlsm.columns import COLUMNS, STEPS
+from tests.jlsm.columns import COLUMNS, KNOBS, STEPS, scenarios
 from tests.jlsm.test_derivatives import two_days
 
 FIELDS = ("Qle", "Qh")
@@ -116,9 +116,9 @@ STORES = [name for name in vars(two_days()[0][1]) if not name.endswith("_carry")
 EARLY = np.arange(STEPS)[:, None] < np.where(np.arange(COLUMNS) % 3 == 0, STEPS // 2, STEPS)
 
 
-def case():
-    """Four weathers, one parameter a time series, columns that end early."""
-    (params, state), forcing, site = two_days()
+def case(everything=None):
+    """Four weathers (or others of that shape), one parameter a time series, columns that end early."""
+    (params, state), forcing, site = two_days() if everything is None else everything
     forcing = dataclasses.replace(forcing, valid=jnp.asarray(EARLY))
     slope = jlsm.get_parameter(params, SERIES) * (1.0 + 0.1 * jnp.sin(jnp.arange(STEPS))[:, None])
     return jlsm.replace_parameters(params, {SERIES: slope}), forcing, site, state
@@ -173,6 +173,22 @@ def test_a_run_equals_jax_forward_mode():
                 getattr(of_end, name)[..., lane], wanted, rtol=1e-8, atol=1e-9 * np.abs(wanted).max(), err_msg=name
             )
     assert moved > 15, "most directions must matter, or nothing was compared"
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_it_is_finite_in_random_extremes(seed):
+    u = np.random.default_rng(seed).beta(0.5, 0.5, (COLUMNS, KNOBS))
+    params, forcing, site, state = scenarios(u)
+    params, forcing, site, state = case(((params, state), forcing, site))
+    _, directions, count = directions_of(params, forcing)
+    of_state = jax.tree.map(lambda leaf: jnp.zeros((*leaf.shape, count)).at[..., -1].set(1.0), state)
+    out, _, slopes, of_end = jlsm.simulate_tangents(
+        params, directions, forcing, site, state, of_state=of_state, fields=FIELDS
+    )
+    for leaf in (out.Qle, slopes.Qle, slopes.Qh):
+        assert np.isfinite(np.asarray(leaf)[EARLY]).all()
+    bad = [name for name in vars(of_end) if not np.isfinite(getattr(of_end, name)).all()]
+    assert not bad
 
 
 def test_sensitivities_are_those_of_each_column():
