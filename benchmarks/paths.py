@@ -230,7 +230,7 @@ def _write(rows: list[dict], output: Path) -> None:
     axes.set(xscale="log", xlabel="cost, model runs of all sites' training records", ylabel="mean loss of the sites")
     plain_ticks(axes.xaxis)
     axes.grid(alpha=0.3)
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.65, 1.0))
     figure.savefig(output.with_suffix(".png"), dpi=130)
     plt.close(figure)
 
