@@ -28,6 +28,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=17520)
     parser.add_argument("--modes", default="reverse,any")
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--alone", action="store_true", help="without the run beside it: memory of the derivative")
     parser.add_argument("-o", "--output", default="")
     options = parser.parse_args()
     prefer_cpu_flags(GRADIENT_LOOP_BYTES)
@@ -65,7 +66,9 @@ def main() -> None:
             return jnp.mean(slopes.Qle + slopes.Qh, axis=0)
 
         modes = {"reverse": reverse, "any": any_mode, "jacobian": jacobian, "forward": forward}
-        functions = {"run": losses} | {mode: modes[mode] for mode in options.modes.split(",")}
+        functions = ({} if options.alone else {"run": losses}) | {
+            mode: modes[mode] for mode in options.modes.split(",")
+        }
         compiled = {name: compile_ahead(function, values, *given) for name, function in functions.items()}
         ready = {name: (lambda c=c, a=(values, *given): c(*a)) for name, (c, _) in compiled.items()}
         seconds = medians(ready, options.repeats)
@@ -77,7 +80,7 @@ def main() -> None:
                 "parameters": len(values),
                 "compile s": compiled[name][1],
                 "s": seconds[name],
-                "over forward": seconds[name] / seconds["run"],
+                **({} if options.alone else {"over forward": seconds[name] / seconds["run"]}),
                 "temporary MiB": compiled[name][0].memory_analysis().temp_size_in_bytes / 2**20,
                 # of all so far, compiler included
                 "peak MiB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,

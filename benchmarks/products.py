@@ -12,20 +12,19 @@ import jax
 
 import jlsm
 from benchmarks.timing import tower_columns
-from jlsm.model import Constants, atmosphere_of, one_step, split_series
+from jlsm._layout import atmosphere_of, layout_of
+from jlsm.model import one_step
 from jlsm.numerics.operations import Operation, Value, flatten, needed
 from jlsm.numerics.tangents import Graph, linear_part
 
 
 def main() -> None:
     params, forcing, site, state = tower_columns(5, 48)
-    series, constant = split_series(params, (5,))
-    weather = {name: getattr(forcing, name) for name in forcing.series()}
-    inputs = atmosphere_of(Constants(constant, site, forcing.dt), (weather, series))
-    now = jax.tree.map(lambda leaf: leaf[0], inputs)
+    constants, rows = layout_of(params, forcing, site, 48)
+    now = jax.tree.map(lambda leaf: leaf[0], atmosphere_of(constants, jax.tree.map(lambda leaf: leaf[0], rows)))
 
     def step(values, state):
-        own = Constants(jlsm.replace_parameters(constant, values), site, forcing.dt)
+        own = constants._replace(params=jlsm.replace_parameters(constants.params, values))
         return one_step(own, state, now, solver="converged", fields=("Qle", "Qh"))[:2]
 
     values = {key: jlsm.get_parameter(params, key) for key in jlsm.PFT_PARAMETERS}

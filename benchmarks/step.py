@@ -52,11 +52,11 @@ def main() -> None:
 
     states = [states for states, _ in record()]
     batches = [trainer.batch(task, task.columns, own) for task, own in zip(trainer.tasks, states, strict=True)]
-    carried = newton.newton.first(np.ones(len(towers)))
+    damping = newton.newton.first()
     what = {
         "record": record,
         "adam": lambda: trainer._step(weights, moments, batches),
-        "gauss-newton": lambda: (newton.newton.iterate(unknowns, carried, states), record()),
+        "gauss-newton": lambda: (newton.newton.iterate(unknowns, damping, states), record()),
     }
     compiling = {}
     for name, run in what.items():

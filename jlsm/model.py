@@ -21,20 +21,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
-from typing import NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array
 
 from jlsm._blocks import map_blocks
+from jlsm._layout import Constants, atmosphere_of, chunk_length, layout_of, split_series
 from jlsm.budget import Step, diagnose
 from jlsm.constants import LATENT_HEAT_FUSION, SOIL_LAYER_THICKNESS, WATER_DENSITY
 from jlsm.forcing import Forcing, Site
 from jlsm.numerics import add_compensated, ramp, total
 from jlsm.numerics.implicit import SOLUTION, Unknowns
-from jlsm.numerics.reverse import Scan, scan_chunks
+from jlsm.numerics.reverse import scan_chunks
+from jlsm.numerics.scan import Scan, fetch_ahead
 from jlsm.outputs import Outputs, pack, unpack
 from jlsm.parameters import Parameters
 from jlsm.processes import management as manage
@@ -46,7 +46,7 @@ from jlsm.processes.snow import snow_cover, update_snow
 from jlsm.processes.soil_freezing import freezing
 from jlsm.processes.soil_heat import heat_column, temperature_change
 from jlsm.processes.soil_water import confine, hydraulics, root_fractions, water_movement
-from jlsm.processes.solar import Atmosphere, prepare_atmosphere
+from jlsm.processes.solar import Atmosphere
 from jlsm.processes.surface_energy import ground_wetness, portions, solve_surface
 from jlsm.processes.surface_fluxes import SurfaceInputs
 from jlsm.processes.turbulence import roughness
@@ -272,40 +272,6 @@ def step(
     )
 
 
-def chunk_length(steps: int) -> int:
-    """The divisor of ``steps`` nearest to its square root: what makes reverse mode's memory smallest."""
-    target = steps**0.5
-    divisors = [d for d in range(1, steps + 1) if steps % d == 0]
-    return min(divisors, key=lambda d: abs(d - target))
-
-
-def split_series(params: Parameters, columns: tuple[int, ...]) -> tuple[Parameters, Parameters]:
-    """Parameters that are time series and those that are not, all with the full column shape."""
-
-    def whole(leaf):
-        leaf = jnp.asarray(leaf)
-        return jnp.broadcast_to(leaf, (*leaf.shape[: max(leaf.ndim - len(columns), 0)], *columns))
-
-    return eqx.partition(jax.tree.map(whole, params), lambda leaf: leaf.ndim > len(columns))
-
-
-class Constants(NamedTuple):
-    """What all steps of a run see."""
-
-    params: Parameters
-    """those that are not time series (None in their place)"""
-    site: Site
-    dt: Array
-
-
-def atmosphere_of(constants: Constants, rows):
-    """What the steps of a stretch of the record read: (weather, time series of parameters, validity)."""
-    weather, series = rows
-    part = Forcing(**weather, dt=constants.dt)
-    air = prepare_atmosphere(part, constants.site, eqx.combine(series, constants.params).snow)
-    return air, series, part.valid
-
-
 def one_step(constants: Constants, state: State, now, known: Unknowns | None = None, *, solver: str, fields):
     """(new state, packed outputs, solution of the surface balance)."""
     air, series, valid = now
@@ -320,15 +286,7 @@ def one_step(constants: Constants, state: State, now, known: Unknowns | None = N
 def _simulate(
     params: Parameters, forcing: Forcing, site: Site, state: State, *, chunk: int, solver: str, fields, reverse: bool
 ):
-    columns = forcing.Tair.shape[1:]
-    series, constant = split_series(params, columns)
-    weather = {name: getattr(forcing, name) for name in forcing.series()}
-    constants = Constants(constant, site, forcing.dt)
-
-    def rows(values: Array) -> Array:
-        return values.reshape(values.shape[0] // chunk, chunk, *values.shape[1:])
-
-    inputs = jax.tree.map(rows, (weather, series))
+    constants, inputs = layout_of(params, forcing, site, chunk)
     run = _run_for_reverse_mode if reverse else _run
     state, packed = run(constants, state, inputs, partial(one_step, solver=solver, fields=fields))
     return unpack(packed.reshape(-1, *packed.shape[2:]), fields), state
@@ -356,11 +314,8 @@ def _run(constants: Constants, state: State, inputs, one_step):
 
     @jax.checkpoint
     def one_chunk(state: State, rows):
-        # the weather of a step is fetched one step ahead: a slice of the record at a moving place, read by
-        # a hundred fused expressions, would keep a CPU from vectorising any of them
         now = atmosphere_of(constants, rows)
-        first = jax.tree.map(lambda x: x[0], now)
-        following = jax.tree.map(lambda x: jnp.concatenate([x[1:], x[-1:]]), now)
+        first, following = fetch_ahead(now)
         (state, _), packed = jax.lax.scan(stepped, (state, first), following)
         return state, packed
 
@@ -414,9 +369,7 @@ def simulate(
         ValueError: ``chunk`` does not divide the number of steps; ``columns_at_once`` is not positive, or columns have
             several axes.
     """
-    chunk = chunk_length(forcing.steps) if chunk is None else chunk
-    if forcing.steps % chunk:
-        raise ValueError(f"chunk={chunk} does not divide the record of {forcing.steps} steps")
+    chunk = chunk_length(forcing.steps, chunk)
     options = dict(chunk=chunk, solver=solver, fields=fields, reverse=reverse)
     if columns_at_once is not None and (columns_at_once < 1 or forcing.Tair.ndim > 2):
         raise ValueError(

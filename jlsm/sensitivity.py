@@ -23,8 +23,9 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree
 
+from jlsm._layout import Constants, atmosphere_of, chunk_length, in_chunks, layout_of, split_series
 from jlsm.forcing import Forcing, Site
-from jlsm.model import Constants, atmosphere_of, chunk_length, one_step, split_series
+from jlsm.model import one_step
 from jlsm.numerics.forward import scan_tangents
 from jlsm.numerics.scan import Scan
 from jlsm.outputs import Outputs, unpack
@@ -142,9 +143,7 @@ def simulate_tangents(
     """
     if not directions:
         raise ValueError("directions is empty: name a parameter")
-    chunk = chunk_length(forcing.steps) if chunk is None else chunk
-    if forcing.steps % chunk:
-        raise ValueError(f"chunk={chunk} does not divide the record of {forcing.steps} steps")
+    chunk = chunk_length(forcing.steps, chunk)
     given = {parameter_key(name): jnp.asarray(values) for name, values in directions.items()}
     return _simulate_tangents(
         params, given, forcing, site.numeric(), state, of_state, fields=fields, solver=solver, chunk=chunk
@@ -153,10 +152,9 @@ def simulate_tangents(
 
 @partial(jax.jit, static_argnames=("fields", "solver", "chunk"))
 def _simulate_tangents(params, directions, forcing, site, state, of_state, *, fields, solver, chunk):
-    columns = forcing.Tair.shape[1:]
     lanes = next(iter(directions.values())).shape[-1]
-    series, constant = split_series(params, columns)
-    weather = {name: getattr(forcing, name) for name in forcing.series()}
+    series, constant = split_series(params, forcing.Tair.shape[1:])
+    constants, rows = layout_of(params, forcing, site, chunk)
     none = partial(jax.tree.map, lambda leaf: None)
     of_series, of_constant = none(series), none(constant)
     for key, values in directions.items():
@@ -176,17 +174,14 @@ def _simulate_tangents(params, directions, forcing, site, state, of_state, *, fi
     if of_state is None:
         of_state = jax.tree.map(lambda leaf: jnp.zeros((*leaf.shape, lanes), leaf.dtype), state)
 
-    def rows(values: Array) -> Array:
-        return values.reshape(values.shape[0] // chunk, chunk, *values.shape[1:])
-
     end, packed, of_end, of_packed = scan_tangents(
         Scan(atmosphere_of, partial(one_step, solver=solver, fields=fields)),
-        Constants(constant, site, forcing.dt),
+        constants,
         state,
-        jax.tree.map(rows, (weather, series)),
+        rows,
         Constants(of_constant, none(site), None),
         of_state,
-        (none(weather), jax.tree.map(rows, of_series)),
+        (none(rows[0]), in_chunks(of_series, chunk)),
     )
 
     def outputs(packed: Array) -> Outputs:

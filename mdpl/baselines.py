@@ -32,8 +32,8 @@ from mdpl.config import Config
 from mdpl.intervals import interval_means
 from mdpl.losses import Compared, Pool, total_loss
 from mdpl.paths import Path as ModelPath
+from mdpl.runner import Runner
 from mdpl.search_space import SearchSpace
-from mdpl.training import Runner
 from mdpl.windows import Columns, Group, at_columns
 
 METHODS = ("cma", "de")

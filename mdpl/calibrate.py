@@ -24,8 +24,10 @@ from mdpl.paths import Path as ModelPath
 from mdpl.runner import Given, Runner
 from mdpl.search_space import declared_forms, select_parameters
 from mdpl.sites import Tower, find_site_files, load_towers
-from mdpl.training import NonFiniteError, Trained, Trainer
-from mdpl.training import Task as TrainingTask
+from mdpl.stops import NonFiniteError
+from mdpl.training import Trainer
+from mdpl.training_state import Task as TrainingTask
+from mdpl.training_state import Trained
 from mdpl.windows import at_columns, group_towers
 
 STAGES = ("default", "calibrated")

@@ -72,7 +72,7 @@ def calibrate(
     if resume and overwrite:
         raise InputError("--resume goes on with a run and --overwrite starts it again: give one of them")
     prepare_jax()
-    from mdpl.training import NonFiniteError
+    from mdpl.stops import NonFiniteError
 
     try:
         calibration, seconds = _calibrate_with_bar(config, overwrite, resume)

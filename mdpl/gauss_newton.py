@@ -23,13 +23,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from jlsm.errors import InputError
 from jlsm.sensitivity import LANES
 from mdpl.intervals import interval_means
 from mdpl.losses import prior_penalty
 from mdpl.windows import Columns
 
 if TYPE_CHECKING:
-    from mdpl.training import Task, Trainer
+    from mdpl.training import Trainer
+    from mdpl.training_state import Task
 
 FIRST_DAMPING, SMALLEST_DAMPING, LARGEST_DAMPING = 2.0**-7, 2.0**-20, 2.0**27
 SHRINK, GROW = 0.25, 8.0
@@ -38,14 +40,6 @@ LONGEST = 2.0
 """longest change of one unknown in one step (on the sigmoid's scale 2 leads from the middle to 88 % of the range)"""
 AT_ONCE = 64
 """columns of one run"""
-
-
-class Damping(NamedTuple):
-    """What the method carries from epoch to epoch."""
-
-    damping: Float[Array | np.ndarray, "sites"]
-    loss: Float[Array | np.ndarray, "sites"]
-    """of the record with the current unknowns"""
 
 
 class Equations(NamedTuple):
@@ -59,6 +53,8 @@ class GaussNewton:
     """Normal equations of a trainer's groups, and what one iteration does with them."""
 
     def __init__(self, trainer: Trainer):
+        if trainer.path.tangents is None:
+            raise InputError("config: optimiser = 'gauss-newton': this path has no tangents: use 'adam'")
         self.trainer = trainer
         self._runs = {}
         """one compiled function per group"""
@@ -163,25 +159,26 @@ class GaussNewton:
 
     # ---- one iteration -------------------------------------------------------------------------------
 
-    def first(self, loss: np.ndarray) -> Damping:
-        """What to carry before the first iteration, given the loss of the record."""
-        return Damping(np.full(loss.shape, FIRST_DAMPING), np.asarray(loss, np.float64))
+    def first(self) -> Float[np.ndarray, "sites"]:
+        """Damping of the first iteration."""
+        return np.full(len(self.trainer.labels), FIRST_DAMPING)
 
-    def iterate(self, weights: np.ndarray, carried: Damping, states: list[list]) -> tuple[np.ndarray, np.ndarray]:
-        """(unknowns to try, norm of the gradient) of all sites."""
-        trial, norms = np.array(weights), np.zeros(len(weights))
+    def iterate(
+        self, weights: np.ndarray, damping: np.ndarray, states: list[list]
+    ) -> tuple[Float[np.ndarray, "sites unknowns"], Float[np.ndarray, "sites unknowns"]]:
+        """(unknowns to try, gradient) of all sites."""
+        trial, gradient = np.array(weights), np.zeros(weights.shape)
         for task, own_states in zip(self.trainer.tasks, states, strict=True):
-            equations = self.equations(task, weights[task.rows], own_states)
-            active, damping = self.trainer.active[task.rows], carried.damping[task.rows]
-            trial[task.rows] += self.step(equations, active, damping)
-            norms[task.rows] = np.linalg.norm(equations.gradient, axis=1)
-        return trial, norms
+            rows = task.rows
+            equations = self.equations(task, weights[rows], own_states)
+            trial[rows] += self.step(equations, self.trainer.active[rows], damping[rows])
+            gradient[rows] = equations.gradient
+        return trial, gradient
 
-    def judge(self, carried: Damping, loss: np.ndarray) -> tuple[np.ndarray, Damping]:
-        """(which sites keep their step, what to carry on)."""
-        better = loss < carried.loss
-        damping = np.clip(carried.damping * np.where(better, SHRINK, GROW), SMALLEST_DAMPING, LARGEST_DAMPING)
-        return better, Damping(damping, np.where(better, loss, carried.loss))
+    def judge(self, damping: np.ndarray, current: np.ndarray, tried: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(which sites keep their step, their next damping), from the losses of the record before and after."""
+        better = tried < current
+        return better, np.clip(damping * np.where(better, SHRINK, GROW), SMALLEST_DAMPING, LARGEST_DAMPING)
 
 
 def kept(better: np.ndarray, new: Any, old: Any) -> Any:

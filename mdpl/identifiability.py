@@ -22,7 +22,7 @@ from jaxtyping import Float
 
 from mdpl.intervals import interval_means
 from mdpl.paths import Path as ModelPath
-from mdpl.training import Task
+from mdpl.training_state import Task
 from mdpl.windows import Columns, at_columns, start_states
 
 PRIOR = 12.0**-0.5

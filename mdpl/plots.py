@@ -16,7 +16,7 @@ from mdpl.sites import Tower
 from mdpl.split import Split
 from mdpl.style import CALIBRATED, DEFAULT, FLUX_NAMES, FONT, OBSERVED, save, site_style
 from mdpl.taylor import TaylorPair, taylor_diagram
-from mdpl.training import EpochRow
+from mdpl.training_state import EpochRow
 
 MONTHS = "JFMAMJJASOND"
 CYCLE_FLUXES = ("Qle", "Qh")

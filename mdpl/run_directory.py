@@ -19,7 +19,7 @@ from mdpl.config import Config
 from mdpl.evaluate import ScoreRow
 from mdpl.search_space import SearchSpace
 from mdpl.time_varying import Layout
-from mdpl.training import EpochRow
+from mdpl.training_state import EpochRow
 
 METRIC_COLUMNS = ("rmse", "bias", "r", "std_mod", "std_obs", "nme", "kge", "n")
 

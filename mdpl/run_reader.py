@@ -13,7 +13,7 @@ from jlsm.errors import InputError
 from mdpl.config import Config, load_config
 from mdpl.evaluate import ScoreRow
 from mdpl.metrics import Scores
-from mdpl.training import EpochRow
+from mdpl.training_state import EpochRow
 
 SCORE_FIELDS = ("rmse", "bias", "r", "std_mod", "std_obs", "nme", "kge")
 

@@ -15,8 +15,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -24,98 +23,24 @@ import numpy as np
 from jaxtyping import Float
 
 from jlsm.errors import InputError
-from jlsm.parameters import Parameters
 from mdpl.checkpoints import Checkpoints, named_arrays, rebuild
 from mdpl.config import Config
 from mdpl.features import leaf_area_course
-from mdpl.gauss_newton import Damping, GaussNewton, kept
+from mdpl.gauss_newton import GaussNewton, kept
 from mdpl.gradient import losses_and_gradient, mode_of
 from mdpl.intervals import interval_means
 from mdpl.learners import Learner, make_learner, schedule_of
 from mdpl.losses import Compared, Pool, prior_penalty, total_loss
 from mdpl.paths import Path as ModelPath
 from mdpl.runner import Given, Runner
-from mdpl.search_space import SearchSpace, search_spaces
+from mdpl.search_space import search_spaces
 from mdpl.stops import NonFiniteError, non_finite_error
 from mdpl.time_varying import Layout, course, layout_of
+from mdpl.training_state import EpochRow, Task, Trained, TrainingState, arrays_of, unstacked
 from mdpl.windows import Columns, Group, at_columns, start_states
 
-__all__ = ["EpochRow", "NonFiniteError", "Runner", "Trained", "Trainer"]
 SAVE_EVERY = 60.0
 """seconds after which an epoch is saved even without a refresh"""
-
-
-@dataclass(frozen=True)
-class EpochRow:
-    """One line of loss.csv."""
-
-    epoch: int
-    site: str
-    loss: float
-    """mean over the epoch's steps of the windows' loss, before each step; epoch 0: the exact default model"""
-    record_loss: float | None
-    """loss of the continuous run of the training years after this epoch, where a refresh fell on it"""
-    gradient_norm: float
-    """largest of the epoch's steps: of the site's unknowns (direct) or of the weights (network)"""
-    clipped: bool
-    """True where the gradient was longer than clip_norm and was shortened"""
-    learning_rate: float
-    validation_loss: float | None = None
-    """as record_loss, over the validation years"""
-
-
-@dataclass
-class Trained:
-    """What training gives back; sites in the order of the groups."""
-
-    labels: tuple[str, ...]
-    values: Float[np.ndarray, "sites parameters"]
-    """best parameter values (means over a year where they change with it)"""
-    unknowns: Float[np.ndarray, "sites unknowns"]
-    """best offsets and coefficients"""
-    weights: Any
-    """the learner's weights that gave them"""
-    rows: list[EpochRow]
-    best_epoch: np.ndarray
-    last_epoch: int
-    """the epoch training ended with, below ``epochs`` where it stopped early"""
-    traces: int = 0
-    """how often the training step was traced (1: no recompilation)"""
-
-
-class Task(NamedTuple):
-    """One group of sites in training."""
-
-    group: Group
-    space: SearchSpace
-    default: Parameters
-    runner: Runner
-    columns: Columns
-    """every window that is trained on"""
-    rows: slice
-    """which of all sites these are"""
-
-
-@dataclass(frozen=True)
-class TrainingState:
-    """Everything that changes from epoch to epoch; a checkpoint holds all of it."""
-
-    epoch: int
-    weights: Any
-    moments: Any
-    starts: list
-    """state at the start of the record, per group"""
-    states: list[list]
-    """states at the windows' starts, per group"""
-    best_unknowns: np.ndarray
-    best_weights: Any
-    best_loss: np.ndarray
-    best_epoch: np.ndarray
-    stale: int
-    """refreshes since the last better loss"""
-    draws: dict
-    """state of the random generator"""
-    rows: list[EpochRow] = field(default_factory=list)
 
 
 class Trainer:
@@ -221,7 +146,7 @@ class Trainer:
 
     def _begin(self, start: Any = None) -> TrainingState:
         """Epoch 0: the default model, exactly, unless other weights are given."""
-        weights, moments = self.learner.initial()
+        weights, moments = self._initial()
         given = [task.default for task in self.tasks]
         if start is not None:
             weights = jax.tree.map(jnp.asarray, start)
@@ -235,8 +160,6 @@ class Trainer:
             EpochRow(0, label, float(record[s]), float(record[s]), 0.0, False, 0.0, _item(validation, s))
             for s, label in enumerate(self.labels)
         ]
-        if self.newton is not None:
-            moments = tuple(self.newton.first(record))
         draws = np.random.default_rng(self.config.seed).bit_generator.state
         best_epoch = np.zeros(len(self.labels), int)
         return TrainingState(
@@ -245,32 +168,41 @@ class Trainer:
 
     def _iteration(self, now: TrainingState) -> TrainingState:
         """An epoch of the Gauss-Newton method: a step, and a run of the record that judges it."""
-        epoch, weights, carried = now.epoch + 1, np.asarray(now.weights), Damping(*map(np.asarray, now.moments))
-        trial, norms = self.newton.iterate(weights, carried, now.states)
-        if not np.isfinite(norms).all():
-            raise self._error(epoch, carried.loss, trial, weights, now.states, [task.columns for task in self.tasks])
-        trial = trial.astype(weights.dtype)
+        epoch, weights, damping = now.epoch + 1, np.asarray(now.weights), np.asarray(now.moments)
+        current = np.array([row.loss for row in now.rows[-len(self.labels) :]])
+        trial, gradient = self.newton.iterate(weights, damping, now.states)
+        if not np.isfinite(gradient).all():
+            draw = [task.columns for task in self.tasks]
+            raise self._error(epoch, current, gradient, weights, now.states, draw)
         given = [self.parameters(task, trial) for task in self.tasks]
         # always from the default's spun-up state: every trial is judged by the same function
         states, record, validation = self._refresh(given, self._followed(given, now.starts), epoch, trial)
-        better, carried = self.newton.judge(carried, record)
+        better, damping = self.newton.judge(damping, current, record)
         own = [better[task.rows] for task in self.tasks]
         now = dataclasses.replace(
             now,
             epoch=epoch,
             weights=jnp.asarray(np.where(better[:, None], trial, weights)),
-            moments=tuple(carried),
+            moments=damping,
             states=[
                 [kept(sites, *pair) for pair in zip(new, old, strict=True)]
                 for sites, new, old in zip(own, states, now.states, strict=True)
             ],
         )
         now = self._choose(now, trial, record if validation is None else validation)
+        losses, norms = np.where(better, record, current), np.linalg.norm(gradient, axis=1)
         rows = [
-            EpochRow(epoch, label, float(loss), float(record[s]), float(norms[s]), False, 0.0, _item(validation, s))
-            for s, (label, loss) in enumerate(zip(self.labels, carried.loss, strict=True))
+            EpochRow(
+                epoch, label, float(losses[s]), float(record[s]), float(norms[s]), False, 0.0, _item(validation, s)
+            )
+            for s, label in enumerate(self.labels)
         ]
         return dataclasses.replace(now, rows=[*now.rows, *rows])
+
+    def _initial(self) -> tuple[Any, Any]:
+        """(weights, what the optimiser carries) before training."""
+        weights, moments = self.learner.initial()
+        return weights, moments if self.newton is None else self.newton.first()
 
     def _epoch(self, now: TrainingState, rng: np.random.Generator) -> TrainingState:
         """One pass over the training windows; a refresh where one is due."""
@@ -446,13 +378,11 @@ class Trainer:
             "windows": [len(states) for states in now.states],
             "rows": [dataclasses.asdict(row) for row in now.rows],
         }
-        checkpoints.save(now.epoch, named_arrays(_arrays(now)), facts)
+        checkpoints.save(now.epoch, named_arrays(arrays_of(now)), facts)
 
     def _restore(self, arrays: dict[str, np.ndarray], facts: dict) -> TrainingState:
         self._check_settings(facts)
-        weights, moments = self.learner.initial()
-        if self.newton is not None:
-            moments = tuple(self.newton.first(np.zeros(len(self.labels))))
+        weights, moments = self._initial()
         starts = [task.runner.spin_up(task.default, years=0) for task in self.tasks]  # only their structure counts
         states = [[start] * count for start, count in zip(starts, facts["windows"], strict=True)]
         best_loss = np.asarray(facts["best_loss"]).astype(facts["precision"])
@@ -463,9 +393,9 @@ class Trainer:
             facts["epoch"], weights, moments, starts, states, unknowns, weights, best_loss, best_epoch, facts["stale"],
             facts["draws"], rows,
         )  # fmt: skip
-        tree = rebuild(_arrays(blank), arrays)
+        tree = rebuild(arrays_of(blank), arrays)
         stacks = zip(tree["states"], facts["windows"], strict=True)
-        tree["states"] = [_unstacked(stack, count) for stack, count in stacks]
+        tree["states"] = [unstacked(stack, count) for stack, count in stacks]
         on_device = {name: jax.tree.map(jnp.asarray, tree[name]) for name in ("weights", "moments", "best_weights")}
         return dataclasses.replace(blank, **(tree | on_device))
 
@@ -493,23 +423,6 @@ class Trainer:
                     found.update(f"{name}:{table[name].shape}".encode())
                     found.update(np.ascontiguousarray(table[name]).tobytes())
         return found.hexdigest()
-
-
-def _arrays(now: TrainingState) -> dict[str, Any]:
-    """The arrays of a state as one pytree; the windows' states are stacked."""
-    stacked = [jax.tree.map(lambda *leaves: np.stack(leaves), *states) for states in now.states]
-    return {
-        "weights": now.weights,
-        "moments": now.moments,
-        "starts": now.starts,
-        "states": stacked,
-        "best_unknowns": now.best_unknowns,
-        "best_weights": now.best_weights,
-    }
-
-
-def _unstacked(stack: Any, count: int) -> list:
-    return [jax.tree.map(lambda leaf, w=w: leaf[w], stack) for w in range(count)]
 
 
 def _item(values: np.ndarray | None, s: int) -> float | None:

@@ -34,6 +34,17 @@ def test_compare_tells_what_became_slower(tmp_path, new, code, words):
     assert words in done.stdout + done.stderr
 
 
+def test_rows_that_differ_in_a_fraction_are_not_mixed_up(tmp_path):
+    def years(path, quarter: float):
+        rows = [{"curve": "years", "what": "run", "years": y, "s": s} for y, s in ((0.25, quarter), (1.5, 1.0))]
+        path.write_text(json.dumps({"benchmark": "curves", "machine": {}, "rows": rows}))
+        return str(path)
+
+    command = [sys.executable, "-m", "benchmarks.compare", years(tmp_path / "a", 0.2), years(tmp_path / "b", 0.4)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and done.stdout.count("SLOWER") == 1 and "years 0.25" in done.stdout
+
+
 def row_of(method: str, seed: int, loss: float, history) -> dict:
     return {
         "method": method, "seed": seed, "loss": loss, "test RMSE Qle": 20.0, "test RMSE Qh": 21.0, "seconds": 100.0,

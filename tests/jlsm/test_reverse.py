@@ -12,7 +12,8 @@ import pytest
 from jlsm.forcing import Forcing
 from jlsm.model import simulate
 from jlsm.numerics.pieces import in_pieces
-from jlsm.numerics.reverse import Scan, scan_chunks
+from jlsm.numerics.reverse import scan_chunks
+from jlsm.numerics.scan import Scan
 from jlsm.parameters import get_parameter, replace_parameters
 from tests.jlsm.columns import COLUMNS, KNOBS, STEPS, scenarios
 from tests.jlsm.test_derivatives import two_days

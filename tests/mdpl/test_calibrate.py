@@ -18,7 +18,8 @@ from mdpl.gradient import losses_and_gradient
 from mdpl.intervals import DAY
 from mdpl.runner import Runner
 from mdpl.search_space import search_space
-from mdpl.training import NonFiniteError, Trainer
+from mdpl.stops import NonFiniteError
+from mdpl.training import Trainer
 from mdpl.windows import group_towers
 from tests.mdpl.fakes import FAKE_PATH, fake_simulate, make_tower
 

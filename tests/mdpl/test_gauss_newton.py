@@ -11,7 +11,7 @@ import pytest
 
 from jlsm.errors import InputError
 from mdpl.calibrate import Progress, calibrate
-from mdpl.gauss_newton import AT_ONCE, Damping, Equations
+from mdpl.gauss_newton import AT_ONCE, Equations
 from mdpl.intervals import interval_means
 from mdpl.losses import prior_penalty
 from mdpl.search_space import select_parameters
@@ -93,7 +93,7 @@ def test_the_curvature_is_that_of_squared_error():
         _, record, _ = trainer._refresh([trainer.parameters(task, unknowns)], [start], 0, unknowns)
         return np.asarray(record, np.float64)
 
-    step, at = 0.05, len(KEYS) - 2  # leaf area scale or reflectance: Qh answers at once, nothing remembers it
+    step, at = 0.05, KEYS.index("vegetation.leaf_reflectance_nir")  # Qh answers at once, nothing remembers it
     moved = np.eye(len(KEYS), dtype=np.float32)[at] * step
     second = (loss(unknowns + moved) + loss(unknowns - moved) - 2.0 * loss(unknowns)) / step**2
     np.testing.assert_allclose(curvature[:, at, at], second, rtol=0.02)
@@ -112,9 +112,15 @@ def test_a_step_solves_the_damped_equations_and_leaves_idle_unknowns():
 
 def test_a_site_keeps_a_step_only_if_its_record_got_better():
     trainer = trainer_of(NEWTON)
-    better, after = trainer.newton.judge(Damping(np.array([1.0, 1.0]), np.array([3.0, 3.0])), np.array([2.0, 4.0]))
-    assert better.tolist() == [True, False] and after.loss.tolist() == [2.0, 3.0]
-    assert after.damping[0] < 1.0 < after.damping[1]
+    better, damping = trainer.newton.judge(np.array([1.0, 1.0]), np.array([3.0, 3.0]), np.array([2.0, 4.0]))
+    assert better.tolist() == [True, False]
+    assert damping[0] < 1.0 < damping[1]
+
+
+def test_a_path_without_tangents_is_refused():
+    groups = group_towers(two_towers(), NEWTON)
+    with pytest.raises(InputError, match="tangents"):
+        Trainer(FAKE_PATH._replace(tangents=None), groups, KEYS, NEWTON)
 
 
 def test_an_interrupted_run_goes_on_to_the_same_bits(tmp_path):

@@ -12,7 +12,7 @@ from mdpl.plots import loss_curve, mean_cycles
 from mdpl.split import Split
 from mdpl.style import save
 from mdpl.taylor import TaylorPair, taylor_diagram
-from mdpl.training import EpochRow
+from mdpl.training_state import EpochRow
 from tests.mdpl.fakes import make_tower
 
 
