@@ -31,6 +31,17 @@ def pytest_configure(config):
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 
 
+@pytest.fixture(autouse=True, scope="module")
+def few_programs():
+    """Compiled programs are let go after each file of tests; what the next one shares comes from the folder.
+
+    Each lies in memory maps of its own, of which Linux allows a process 65,530 (vm.max_map_count): a worker that kept
+    them all went past that near the end of the suite and died in the compiler, with ten gigabytes in its memory.
+    """
+    yield
+    jax.clear_caches()
+
+
 @pytest.fixture(autouse=True)
 def double_precision():
     """float64 again after every test: a command run in this process chooses its own precision."""
