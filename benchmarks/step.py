@@ -51,7 +51,7 @@ def main() -> None:
         return [task.runner.record(task.default, count, start) for task, count, start in every]
 
     states = [states for states, _ in record()]
-    batches = [trainer.batch(task, task.columns, own) for task, own in zip(trainer.tasks, states, strict=True)]
+    batches = [task.batch(task.columns, own) for task, own in zip(trainer.tasks, states, strict=True)]
     damping = newton.newton.first()
     what = {
         "record": record,

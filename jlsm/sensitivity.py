@@ -66,10 +66,11 @@ def value_and_sensitivity(
     if mode != "forward":
         raise ValueError(f"mode must be 'auto', 'forward' or 'reverse', not {mode!r}")
 
-    def along(direction):
-        return jax.jvp(lambda flat: loss(unravel(flat), *others), (flat,), (direction,))
+    def twice(flat):
+        value = loss(unravel(flat), *others)
+        return value, value
 
-    value, slopes = jax.vmap(along, out_axes=(None, 0))(jnp.eye(flat.size, dtype=flat.dtype))
+    slopes, value = jax.jacfwd(twice, has_aux=True)(flat)
     return value, unravel(slopes)
 
 

@@ -1,9 +1,8 @@
 """Second-order calibration of single sites: the Gauss-Newton method with Levenberg's and Marquardt's damping.
 
-An epoch is one iteration. The Jacobian of all training flux means by a site's unknowns comes from
-``jlsm.simulate_tangents``: all windows of all sites are columns, the unknowns are directions, in one pass. With ``g``
-the exact gradient of whatever loss the config names, and ``H = J^T W J``, where ``W`` is the second derivative of the
-squared error over sigma_obs squared, times the loss's total weight, the step solves
+An epoch is one iteration. The Jacobian J of all training flux means by a site's unknowns comes from
+``mdpl.jacobian``. With ``g`` the exact gradient of whatever loss the config names, and ``H = J^T W J``, where ``W`` is
+the second derivative of the squared error over sigma_obs squared, times the loss's total weight, the step solves
 
     (H + damping * diag(H)) step = -g        (Levenberg 1944; Marquardt 1963, doi:10.1137/0111030).
 
@@ -16,30 +15,28 @@ record itself.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from jlsm.errors import InputError
-from jlsm.sensitivity import LANES
-from mdpl.intervals import interval_means
+from mdpl.jacobian import Numbers, WindowJacobian
 from mdpl.losses import prior_penalty
-from mdpl.windows import Columns
+from mdpl.search_space import SearchSpace
+from mdpl.time_varying import Layout
 
 if TYPE_CHECKING:
     from mdpl.training import Trainer
-    from mdpl.training_state import Task
 
 FIRST_DAMPING, SMALLEST_DAMPING, LARGEST_DAMPING = 2.0**-7, 2.0**-20, 2.0**27
 SHRINK, GROW = 0.25, 8.0
 """all powers of two: a checkpoint in single precision holds them exactly"""
 LONGEST = 2.0
 """longest change of one unknown in one step (on the sigmoid's scale 2 leads from the middle to 88 % of the range)"""
-AT_ONCE = 64
-"""columns of one run"""
 
 
 class Equations(NamedTuple):
@@ -56,64 +53,20 @@ class GaussNewton:
         if trainer.path.tangents is None:
             raise InputError("config: optimiser = 'gauss-newton': this path has no tangents: use 'adam'")
         self.trainer = trainer
-        self._runs = {}
-        """one compiled function per group"""
-
-    # ---- the Jacobian --------------------------------------------------------------------------------
-
-    def fluxes_and_jacobian(
-        self, task: Task, unknowns: Float[np.ndarray, "sites unknowns"], states: list
-    ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-        """Flux means ``[intervals, columns]`` of all training windows, and their derivatives by the unknowns of the
-        column's site ``[intervals, columns, unknowns]``.
-
-        Args:
-            task: the group.
-            unknowns: of the group's sites.
-            states: at the starts of the windows.
-        """
-        whole = task.columns
-        count = whole.site.size
-        blocks = -(-count // AT_ONCE)
-        size = -(-count // blocks)
-        run = self._runs.setdefault(id(task), jax.jit(self._run_of(task)))
-        parts = []
-        for block in range(blocks):
-            at = np.minimum(np.arange(block * size, (block + 1) * size), count - 1)  # the last one fills up
-            columns = Columns(whole.site[at], whole.window[at])
-            params, forcing, site, state, _, sites = self.trainer.batch(task, columns, states)
-            parts.append(run(jnp.asarray(unknowns)[columns.site], params, forcing, site, state, sites))
-
-        def joined(which: int) -> dict[str, np.ndarray]:
-            return {
-                flux: np.concatenate([np.asarray(part[which][flux]) for part in parts], axis=1)[:, :count]
-                for flux in task.group.observed
-            }
-
-        return joined(0), joined(1)
-
-    def _run_of(self, task: Task):
-        layout, group, tangents = self.trainer.layout, task.group, self.trainer.path.tangents
-        lanes = -(-layout.size // LANES) * LANES
-
-        def run(unknowns, params, forcing, site, state, sites):
-            full = layout.insert(params, task.space, unknowns, sites, forcing)
-            directions = layout.directions(task.space, unknowns, sites, forcing, lanes)
-            outputs, _, slopes, _ = tangents(full, directions, forcing, site, state, fields=tuple(group.observed))
-
-            def means(series: Any) -> dict[str, Array]:
-                return {f: interval_means(getattr(series, f), group.ratio, group.offset) for f in group.observed}
-
-            return means(outputs), {flux: slope[..., : layout.size] for flux, slope in means(slopes).items()}
-
-        return run
+        self.jacobians = [
+            WindowJacobian(trainer.path, task, _unknowns_of(trainer.layout, task.space)) for task in trainer.tasks
+        ]
+        """one per group of sites"""
 
     # ---- the equations -------------------------------------------------------------------------------
 
-    def equations(self, task: Task, unknowns: Float[np.ndarray, "sites unknowns"], states: list) -> Equations:
-        """Gradient and curvature of each site's loss over its training windows."""
-        config, group = self.trainer.config, task.group
-        means, jacobian = self.fluxes_and_jacobian(task, unknowns, states)
+    def equations(
+        self, differentiated: WindowJacobian, unknowns: Float[np.ndarray, "sites unknowns"], states: list
+    ) -> Equations:
+        """Gradient and curvature of each site's loss over its training windows (one of ``jacobians``)."""
+        config, task = self.trainer.config, differentiated.task
+        group = task.group
+        means, jacobian = differentiated(unknowns, states)
         targets, sites = group.targets(task.columns), jnp.asarray(task.columns.site)
         count = len(group.towers)
 
@@ -168,9 +121,9 @@ class GaussNewton:
     ) -> tuple[Float[np.ndarray, "sites unknowns"], Float[np.ndarray, "sites unknowns"]]:
         """(unknowns to try, gradient) of all sites."""
         trial, gradient = np.array(weights), np.zeros(weights.shape)
-        for task, own_states in zip(self.trainer.tasks, states, strict=True):
-            rows = task.rows
-            equations = self.equations(task, weights[rows], own_states)
+        for differentiated, own_states in zip(self.jacobians, states, strict=True):
+            rows = differentiated.task.rows
+            equations = self.equations(differentiated, weights[rows], own_states)
             trial[rows] += self.step(equations, self.trainer.active[rows], damping[rows])
             gradient[rows] = equations.gradient
         return trial, gradient
@@ -179,6 +132,13 @@ class GaussNewton:
         """(which sites keep their step, their next damping), from the losses of the record before and after."""
         better = tried < current
         return better, np.clip(damping * np.where(better, SHRINK, GROW), SMALLEST_DAMPING, LARGEST_DAMPING)
+
+
+def _unknowns_of(layout: Layout, space: SearchSpace) -> Numbers:
+    def insert(params, unknowns, sites, forcing):
+        return layout.insert(params, space, unknowns, sites, forcing)
+
+    return Numbers(layout.size, insert, partial(layout.directions, space))
 
 
 def kept(better: np.ndarray, new: Any, old: Any) -> Any:

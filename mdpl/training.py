@@ -37,7 +37,7 @@ from mdpl.search_space import search_spaces
 from mdpl.stops import NonFiniteError, non_finite_error
 from mdpl.time_varying import Layout, course, layout_of
 from mdpl.training_state import EpochRow, Task, Trained, TrainingState, arrays_of, unstacked
-from mdpl.windows import Columns, Group, at_columns, start_states
+from mdpl.windows import Columns, Group
 
 SAVE_EVERY = 60.0
 """seconds after which an epoch is saved even without a refresh"""
@@ -211,7 +211,7 @@ class Trainer:
         epoch, weights, moments = now.epoch + 1, now.weights, now.moments
         losses, norms = [], []
         for draw in self._draws(rng):
-            batches = [self.batch(task, *rest) for task, *rest in zip(self.tasks, draw, now.states, strict=True)]
+            batches = [task.batch(*rest) for task, *rest in zip(self.tasks, draw, now.states, strict=True)]
             previous = weights
             weights, moments, loss, gradient, norm = self._step(previous, moments, batches)
             loss, gradient = np.asarray(loss), np.asarray(gradient)
@@ -331,14 +331,6 @@ class Trainer:
         windows = rng.permutation(task.columns.window[task.columns.site == s])
         size = min(self.config.windows_per_step, windows.size)
         return np.resize(windows, (self.steps_per_epoch, size))
-
-    def batch(self, task: Task, columns: Columns, states: list):
-        """What a step runs: (parameters, forcing, site, state, targets, site of each column)."""
-        params = at_columns(task.default, columns.site)
-        site = at_columns(task.runner.site, columns.site)
-        forcing = task.group.window_forcing(columns)
-        targets = task.group.targets(columns)
-        return params, forcing, site, start_states(states, columns), targets, jnp.asarray(columns.site)
 
     # ---- small matters of the loop ------------------------------------------------------------------
 

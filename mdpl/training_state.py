@@ -6,13 +6,14 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
 from jlsm.parameters import Parameters
 from mdpl.runner import Runner
 from mdpl.search_space import SearchSpace
-from mdpl.windows import Columns, Group
+from mdpl.windows import Columns, Group, at_columns, start_states
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,15 @@ class Task(NamedTuple):
     """every window that is trained on"""
     rows: slice
     """which of all sites these are"""
+
+    def batch(self, columns: Columns, states: list):
+        """What a step runs: (default parameters, forcing, site, state, targets, site of each column).
+
+        ``states`` are those at the starts of the windows.
+        """
+        params, site = (at_columns(tree, columns.site) for tree in (self.default, self.runner.site))
+        forcing, targets = self.group.window_forcing(columns), self.group.targets(columns)
+        return params, forcing, site, start_states(states, columns), targets, jnp.asarray(columns.site)
 
 
 @dataclass(frozen=True)

@@ -146,6 +146,7 @@ def test_vmap_over_parameters_is_a_loop_over_them():
 
 @pytest.mark.slow
 def test_forward_and_reverse_doors_agree():
+    """``jax.jacfwd`` and ``jax.grad`` of a run, which is what the two modes are."""
     params, forcing, site, state = one_site(20)
 
     def loss(values):
@@ -158,7 +159,6 @@ def test_forward_and_reverse_doors_agree():
     )
     np.testing.assert_allclose(v1, v2, rtol=1e-12)
     same(forward, reverse, rtol=1e-9)
-    same(jax.jit(jax.jacfwd(loss))(values), reverse, rtol=1e-9)
 
 
 def test_chosen_fields_are_the_same_numbers():

@@ -11,8 +11,9 @@ import pytest
 
 from jlsm.errors import InputError
 from mdpl.calibrate import Progress, calibrate
-from mdpl.gauss_newton import AT_ONCE, Equations
+from mdpl.gauss_newton import Equations
 from mdpl.intervals import interval_means
+from mdpl.jacobian import AT_ONCE
 from mdpl.losses import prior_penalty
 from mdpl.search_space import select_parameters
 from mdpl.training import Trainer
@@ -63,8 +64,8 @@ def test_the_gradient_is_that_of_the_loss(forms):
     unknowns = rng.normal(0.0, 0.3, (2, trainer.layout.size)).astype(np.float32)
     start = task.runner.spin_up(task.default)
     states, _ = task.runner.record(trainer.parameters(task, unknowns), task.group.last_training_window() + 1, start)
-    found = trainer.newton.equations(task, unknowns, states)
-    batch = trainer.batch(task, task.columns, states)
+    found = trainer.newton.equations(trainer.newton.jacobians[0], unknowns, states)
+    batch = task.batch(task.columns, states)
 
     def loss(unknowns):
         params, forcing, site, state, targets, sites = batch
@@ -87,7 +88,7 @@ def test_the_curvature_is_that_of_squared_error():
     unknowns = (np.log(share / (1 - share)) - np.log(default / (1 - default))).astype(np.float32)
     start = task.runner.spin_up(task.default)
     states, _ = task.runner.record(trainer.parameters(task, unknowns), task.group.last_training_window() + 1, start)
-    curvature = trainer.newton.equations(task, unknowns, states).curvature
+    curvature = trainer.newton.equations(trainer.newton.jacobians[0], unknowns, states).curvature
 
     def loss(unknowns):
         _, record, _ = trainer._refresh([trainer.parameters(task, unknowns)], [start], 0, unknowns)
