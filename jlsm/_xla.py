@@ -11,15 +11,22 @@ GRADIENT_LOOP_BYTES = 600_000
 """the loops of a step (``numerics/pieces.py``, the solver) become one function each; long or wide time loops do not"""
 
 
-def prefer_cpu_flags(loop_bytes: int) -> None:
+MANY_COLUMNS = 64
+"""so many side by side run fastest with all of LLVM's optimisations, fewer with its first level"""
+
+
+def prefer_cpu_flags(loop_bytes: int, columns: int = 1) -> None:
     """Set ``XLA_FLAGS`` for this process, unless the user has set it. Call before jax is used.
 
     Args:
         loop_bytes: loops that touch less memory than this are compiled as one function.
+        columns: how many a run has side by side, about; derivatives want 1 whatever their number.
     """
     if "XLA_FLAGS" in os.environ:
         return
     flags = [f"--xla_backend_extra_options=xla_cpu_small_while_loop_byte_threshold={loop_bytes}"]
+    if columns < MANY_COLUMNS:
+        flags.append("--xla_backend_optimization_level=1")
     if _wide_vectors():
         flags.append("--xla_cpu_prefer_vector_width=512")
     os.environ["XLA_FLAGS"] = " ".join(flags)

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PyTree
 
-from jlsm.numerics.pieces import in_pieces
+from jlsm.numerics.pieces import Pieces
 from jlsm.numerics.scan import Scan, depends_on, fetch_ahead
 from jlsm.numerics.tangents import push
 
@@ -26,7 +26,7 @@ def scan_tangents(
     of_constants: PyTree,
     of_state: PyTree,
     of_rows: PyTree,
-    size: int = 500,
+    size: int = 300,
 ) -> tuple[PyTree, Any, PyTree, Any]:
     """Scan over ``rows`` (leaves ``[chunks, length, ...]``) with derivatives along several directions.
 
@@ -53,23 +53,24 @@ def scan_tangents(
         reached, rest = _split(inputs, of_inputs)
         first, following = fetch_ahead((reached, rest, of_inputs))
 
+        def pushed(one, state, of_state, now):
+            reached, rest, of_reached = now
+
+            def step(asked, state, reached):
+                return scan.step(eqx.combine(asked, others), state, eqx.combine(reached, rest))[:2]
+
+            return push(step, one, (asked, state, reached), (of_constants, of_state, of_reached))
+
+        once = count >= 0
+        one = jnp.where(once, 1.0, 2.0)
+        pieces = Pieces(pushed, one, state, of_state, first, size=size)
+
         def one_step(carry, following):
-            state, of_state, (reached, rest, of_reached) = carry
+            state, of_state, now, room = carry
+            ((state, output), (of_state, of_output)), room = pieces(once, room, one, state, of_state, now)
+            return (state, of_state, following, room), (output, of_output)
 
-            def pushed(one, state, of_state, reached, rest, of_reached):
-                def step(asked, state, reached):
-                    return scan.step(eqx.combine(asked, others), state, eqx.combine(reached, rest))[:2]
-
-                return push(step, one, (asked, state, reached), (of_constants, of_state, of_reached))
-
-            once = count >= 0
-            one = jnp.where(once, 1.0, 2.0)
-            (state, output), (of_state, of_output) = in_pieces(
-                pushed, once, one, state, of_state, reached, rest, of_reached, size=size
-            )
-            return (state, of_state, following), (output, of_output)
-
-        (state, of_state, _), outputs = jax.lax.scan(one_step, (state, of_state, first), following)
+        (state, of_state, *_), outputs = jax.lax.scan(one_step, (state, of_state, first, pieces.room()), following)
         return (state, of_state, count + 1), outputs
 
     start = (state, of_state, jnp.zeros((), jnp.int32))

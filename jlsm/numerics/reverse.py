@@ -23,7 +23,7 @@ import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 from jaxtyping import PyTree
 
-from jlsm.numerics.pieces import in_pieces
+from jlsm.numerics.pieces import Pieces
 from jlsm.numerics.scan import Scan, depends_on, fetch_ahead
 
 
@@ -57,13 +57,15 @@ def _forward(scan: Scan, constants, state, rows):
 def _chunk(scan: Scan, constants, state, inputs, count, keep: bool):
     """The steps of one chunk: (end, outputs, state before each step, found at each)."""
 
-    def one_step(carry, following):
-        state, now = carry
-        new, output, found = in_pieces(scan.step, count >= 0, constants, state, now)
-        return (new, following), (output, *((state, found) if keep else (None, None)))
-
     first, following = fetch_ahead(inputs)
-    (end, _), (outputs, states, found) = jax.lax.scan(one_step, (state, first), following)
+    pieces = Pieces(scan.step, constants, state, first)
+
+    def one_step(carry, following):
+        state, now, room = carry
+        (new, output, found), room = pieces(count >= 0, room, constants, state, now)
+        return (new, following, room), (output, *((state, found) if keep else (None, None)))
+
+    (end, *_), (outputs, states, found) = jax.lax.scan(one_step, (state, first, pieces.room()), following)
     return end, outputs, states, found
 
 
@@ -117,18 +119,24 @@ def _pull_back(scan: Scan, kept, cotangents):
         inputs = eqx.combine(reached, rest)
         _, _, states, found = _chunk(scan, eqx.combine(asked, others), start, inputs, count, keep=True)
 
-        def one_step(carry, saved):
-            of_state, of_asked, now = carry
-            state, found, of_output, before = saved
-            by_asked, of_state, of_reached = in_pieces(
-                derivative, count >= 0, asked, others, state, *eqx.partition(now, depends), found, of_state, of_output
-            )
-            return (of_state, jax.tree.map(jnp.add, of_asked, by_asked), before), of_reached
-
         last = jax.tree.map(lambda x: x[-1], inputs)
         before = jax.tree.map(lambda x: jnp.concatenate([x[:1], x[:-1]]), inputs)
-        (of_state, of_asked, _), of_reached = jax.lax.scan(
-            one_step, (of_state, of_asked, last), (states, found, of_outputs, before), reverse=True
+        known = jax.tree.map(lambda x: x[-1], (states, found, of_outputs))
+
+        def pulled(asked, others, now, known, of_state):
+            state, found, of_output = known
+            return derivative(asked, others, state, *eqx.partition(now, depends), found, of_state, of_output)
+
+        pieces = Pieces(pulled, asked, others, last, known, of_state)
+
+        def one_step(carry, saved):
+            of_state, of_asked, now, room = carry
+            known, before = saved
+            (by_asked, of_state, of_reached), room = pieces(count >= 0, room, asked, others, now, known, of_state)
+            return (of_state, jax.tree.map(jnp.add, of_asked, by_asked), before, room), of_reached
+
+        (of_state, of_asked, *_), of_reached = jax.lax.scan(
+            one_step, (of_state, of_asked, last, pieces.room()), ((states, found, of_outputs), before), reverse=True
         )
         by_asked, of_rows = pull(of_reached)
         return (of_state, jax.tree.map(jnp.add, of_asked, by_asked), count + 1), of_rows

@@ -11,7 +11,7 @@ import pytest
 
 from jlsm.forcing import Forcing
 from jlsm.model import simulate
-from jlsm.numerics.pieces import in_pieces
+from jlsm.numerics.pieces import Pieces
 from jlsm.numerics.reverse import scan_chunks
 from jlsm.numerics.scan import Scan
 from jlsm.parameters import get_parameter, replace_parameters
@@ -143,6 +143,11 @@ def long_expression(tree, other):
     return {"x": x, "two": (largest, where), "same": other, "fixed": jnp.arange(3), "turned": turned + n}
 
 
+def in_pieces(function, once, *arguments, size):
+    pieces = Pieces(function, *arguments, size=size)
+    return pieces(once, pieces.room(), *arguments)[0]
+
+
 @pytest.mark.parametrize("size", [1, 2, 7, 1000])
 def test_pieces_give_what_the_expression_gives(size):
     arguments = ({"x": jnp.linspace(-1.0, 2.0, 5), "n": jnp.asarray(2)}, jnp.asarray(0.4))
@@ -157,6 +162,41 @@ def test_pieces_give_what_the_expression_gives(size):
 def test_pieces_keep_what_is_not_finite():
     found = in_pieces(lambda x: jnp.log(x) * 2.0, jnp.asarray(True), jnp.asarray([-1.0, 0.0, 1.0]), size=1)
     np.testing.assert_array_equal(found, [np.nan, -np.inf, 0.0])
+
+
+@pytest.mark.parametrize("size", [1, 3, 20])
+def test_room_serves_again_and_again(size):
+    """A loop of evaluations in one room: what is overwritten was read by everybody who needs it."""
+
+    def recurrence(x, y):
+        z = 0.5 * jnp.sin(x)
+        for k in range(10):
+            x, y, z = jnp.cos(z) + 0.1 * k * y, jnp.tanh(x) - z, 0.5 * jnp.tanh(x * y)
+        return x, y + z, (x > 0.0, z)
+
+    start = (jnp.linspace(-1.0, 2.0, 5), jnp.linspace(0.5, 0.7, 5))
+    pieces = Pieces(recurrence, *start, size=size)
+
+    def one(carry, _):
+        (x, y, rest), room = pieces(carry[0][0] < 1e9, carry[2], *carry[:2])
+        return (x, y, room), (x, y, rest)
+
+    found = jax.jit(lambda *a: jax.lax.scan(one, (*a, pieces.room()), None, length=6)[1])(*start)
+    values = start
+    for k in range(6):
+        *values, rest = recurrence(*values)
+        same = jax.tree.map(lambda series, k=k: series[k], found)
+        for a, b in zip(jax.tree.leaves(same), jax.tree.leaves((*values, rest)), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-12)
+
+
+def test_room_is_taken_again_by_values_that_come_later():
+    def long(x):
+        for _ in range(40):
+            x = jnp.sin(x)
+        return x
+
+    assert 2 <= len(Pieces(long, jnp.ones(3), size=1).room()) <= 4
 
 
 def test_pieces_stay_apart():
