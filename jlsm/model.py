@@ -357,7 +357,7 @@ def simulate(
         columns_at_once: run so many of the columns of a ``[time, columns]`` record at a time, one block after the
             other; None takes all of them. Many columns run faster in blocks of about 128 on a CPU (its cache holds no
             more), and all at once on a GPU.
-        reverse: run for reverse mode alone (``grad``, ``vjp``), whose derivative then takes about two thirds of the
+        reverse: run for reverse mode alone (``grad``, ``vjp``), whose derivative then takes about half of the
             time and three quarters of the compilation (docs/speed.md); forward mode (``jvp``, ``jacfwd``) and second
             derivatives raise TypeError.
 
