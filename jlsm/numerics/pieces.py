@@ -37,8 +37,8 @@ class Pieces:
     """A function cut into pieces, to be evaluated again and again by a loop that carries their room.
 
     The variables of a loop need memory of their own, and whatever is given to begin with is copied there, one call
-    for each: half the time of a step of few columns. So what leaves a piece is put where a value lies that nobody reads
-    any more, of an earlier piece or of the last evaluation; a loop of evaluations hands this room on from one to the
+    for each: a quarter or more of a step of few columns. So what leaves a piece is put where a value lies that nobody
+    reads any more, of an earlier piece or of the last evaluation; a loop of evaluations hands this room on to the
     next.
     """
 
