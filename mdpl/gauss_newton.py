@@ -23,7 +23,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from jlsm.errors import InputError
 from mdpl.jacobian import Numbers, WindowJacobian
 from mdpl.losses import prior_penalty
 from mdpl.search_space import SearchSpace
@@ -50,8 +49,6 @@ class GaussNewton:
     """Normal equations of a trainer's groups, and what one iteration does with them."""
 
     def __init__(self, trainer: Trainer):
-        if trainer.path.tangents is None:
-            raise InputError("config: optimiser = 'gauss-newton': this path has no tangents: use 'adam'")
         self.trainer = trainer
         self.jacobians = [
             WindowJacobian(trainer.path, task, _unknowns_of(trainer.layout, task.space)) for task in trainer.tasks

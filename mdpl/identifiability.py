@@ -3,8 +3,8 @@
 The flux means over the observed intervals are differentiated with respect to every searched parameter, measured in
 shares of its range (``mdpl.jacobian``). With independent errors of standard deviation sigma the information is
 ``J^T J / sigma^2``; its inverse, with a flat prior over the range added, holds the variances that a best possible
-estimate has (Cramer-Rao).
-A parameter whose standard deviation stays near the prior's is not seen by the observations at all.
+estimate has (Cramer-Rao). A parameter whose standard deviation stays near the prior's is not seen by the observations
+at all.
 
 As in training, the state at the start of a window counts as given: what a parameter did to the soil before is not
 counted, so slow parameters (root depth) look less certain than a whole record would make them.

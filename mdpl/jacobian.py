@@ -45,8 +45,11 @@ class WindowJacobian:
             InputError: a path without tangents.
         """
         if path.tangents is None:
-            raise InputError("this path has no tangents (paths.Path.tangents), which a Jacobian is made of")
-        self.task, self._numbers = task, numbers
+            raise InputError(
+                "this path has no tangents (mdpl.paths.Path.tangents): optimiser = 'gauss-newton' and the Fisher "
+                "information are made of them; 'adam' is not"
+            )
+        self.task = task
         blocks = -(-task.columns.site.size // at_once)
         self._size = -(-task.columns.site.size // blocks)
         self._run = jax.jit(_run_of(path, task, numbers))

@@ -93,8 +93,10 @@ def _pull_back(scan: Scan, kept, cotangents):
         is_leaf=lambda c: isinstance(c, SymbolicZero),
     )
 
-    def derivative(asked, others, state, reached, rest, found, of_state, of_output):
+    def derivative(depends, asked, others, now, known, of_state):
         """Cotangents of a step's arguments."""
+        state, found, of_output = known
+        reached, rest = eqx.partition(now, depends)
 
         def step(asked, state, reached):
             return scan.known(eqx.combine(asked, others), state, eqx.combine(reached, rest), found)
@@ -122,12 +124,7 @@ def _pull_back(scan: Scan, kept, cotangents):
         last = jax.tree.map(lambda x: x[-1], inputs)
         before = jax.tree.map(lambda x: jnp.concatenate([x[:1], x[:-1]]), inputs)
         known = jax.tree.map(lambda x: x[-1], (states, found, of_outputs))
-
-        def pulled(asked, others, now, known, of_state):
-            state, found, of_output = known
-            return derivative(asked, others, state, *eqx.partition(now, depends), found, of_state, of_output)
-
-        pieces = Pieces(pulled, asked, others, last, known, of_state)
+        pieces = Pieces(partial(derivative, depends), asked, others, last, known, of_state)
 
         def one_step(carry, saved):
             of_state, of_asked, now, room = carry

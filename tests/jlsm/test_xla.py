@@ -21,3 +21,11 @@ def test_flags_where_there_are_none(monkeypatch):
     monkeypatch.delenv("XLA_FLAGS")
     prefer_cpu_flags(1234)
     assert "xla_cpu_small_while_loop_byte_threshold=1234" in os.environ["XLA_FLAGS"]
+
+
+@pytest.mark.parametrize("columns, first_level", [(1, True), (64, False)])
+def test_few_columns_take_the_first_level(monkeypatch, columns, first_level):
+    monkeypatch.setenv("XLA_FLAGS", "to be restored")
+    monkeypatch.delenv("XLA_FLAGS")
+    prefer_cpu_flags(1234, columns)
+    assert ("--xla_backend_optimization_level=1" in os.environ["XLA_FLAGS"].split()) == first_level
