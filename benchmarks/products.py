@@ -14,8 +14,7 @@ import jlsm
 from benchmarks.timing import tower_columns
 from jlsm._layout import atmosphere_of, layout_of
 from jlsm.model import one_step
-from jlsm.numerics.operations import Operation, Value, flatten, needed
-from jlsm.numerics.tangents import Graph, linear_part
+from jlsm.numerics.tangents import linear_graph
 
 
 def main() -> None:
@@ -28,12 +27,7 @@ def main() -> None:
         return one_step(own, state, now, solver="converged", fields=("Qle", "Qh"))[:2]
 
     values = {key: jlsm.get_parameter(params, key) for key in jlsm.PFT_PARAMETERS}
-    _, linear = jax.linearize(step, values, state)
-    closed = jax.make_jaxpr(linear)(values, state)
-    arguments = [Value(v.aval) for v in closed.jaxpr.invars]
-    operations: list[Operation] = []
-    results = flatten(closed.jaxpr, closed.consts, arguments, operations)
-    graph = Graph(*linear_part(needed(operations, results), arguments), results)
+    _, _, graph = linear_graph(step, values, state)
     before = graph.size()
     graph.eliminate()
     print(f"products and sums: {before} before, {graph.size()} after")

@@ -26,7 +26,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from jlsm._blocks import map_blocks
+from jlsm._blocks import map_blocks, whole_vectors
 from jlsm._layout import Constants, atmosphere_of, chunk_length, layout_of, split_series
 from jlsm.budget import Step, diagnose
 from jlsm.constants import LATENT_HEAT_FUSION, SOIL_LAYER_THICKNESS, WATER_DENSITY
@@ -53,6 +53,8 @@ from jlsm.processes.turbulence import roughness
 from jlsm.processes.vegetation import canopy_above_snow
 from jlsm.state import State, initial_state
 
+TRAJECTORY_BYTES = 2**27
+"""states of all steps that reverse mode keeps rather than works out again (see ``simulate``)"""
 POND_FULL_COVER = 5.0  # kg m-2 of standing water that hide the soil surface
 
 
@@ -282,23 +284,32 @@ def one_step(constants: Constants, state: State, now, known: Unknowns | None = N
     return new, pack(diagnose(state, new, made, params, constants.dt), fields), made.surface.unknowns
 
 
-@partial(jax.jit, static_argnames=("chunk", "solver", "fields", "reverse"))
+@partial(jax.jit, static_argnames=("chunk", "solver", "fields", "reverse", "keep"))
 def _simulate(
-    params: Parameters, forcing: Forcing, site: Site, state: State, *, chunk: int, solver: str, fields, reverse: bool
+    params: Parameters,
+    forcing: Forcing,
+    site: Site,
+    state: State,
+    *,
+    chunk: int,
+    solver: str,
+    fields,
+    reverse: bool,
+    keep: bool,
 ):
     constants, inputs = layout_of(params, forcing, site, chunk)
-    run = _run_for_reverse_mode if reverse else _run
+    run = partial(_run_for_reverse_mode, keep) if reverse else _run
     state, packed = run(constants, state, inputs, partial(one_step, solver=solver, fields=fields))
     return unpack(packed.reshape(-1, *packed.shape[2:]), fields), state
 
 
-def _run_for_reverse_mode(constants: Constants, state: State, inputs, one_step):
+def _run_for_reverse_mode(keep: bool, constants: Constants, state: State, inputs, one_step):
     """All chunks, with the hand-written reverse mode of ``scan_chunks``."""
 
     def known(constants, state, now, solution):
         return one_step(constants, state, now, solution)[:2]
 
-    return scan_chunks(Scan(atmosphere_of, one_step, known), constants, state, inputs)
+    return scan_chunks(Scan(atmosphere_of, one_step, known), keep, constants, state, inputs)
 
 
 def _run(constants: Constants, state: State, inputs, one_step):
@@ -322,9 +333,9 @@ def _run(constants: Constants, state: State, inputs, one_step):
     return jax.lax.scan(one_chunk, state, inputs)
 
 
-@partial(jax.jit, static_argnames=("size", "chunk", "solver", "fields", "reverse"))
+@partial(jax.jit, static_argnames=("size", "chunk", "solver", "fields", "reverse", "keep"))
 def _simulate_blocks(params, forcing, site, state, *, size: int, **options):
-    """``_simulate`` for ``size`` columns at a time."""
+    """``_simulate`` for ``size`` columns at a time, or for more of them than there are."""
     columns = forcing.Tair.shape[1:]
     series, constant = split_series(params, columns)
     run = partial(_simulate, **options)
@@ -342,6 +353,7 @@ def simulate(
     chunk: int | None = None,
     columns_at_once: int | None = None,
     reverse: bool = False,
+    trajectory_bytes: int = TRAJECTORY_BYTES,
 ) -> tuple[Outputs, State]:
     """Run the model over a record: a pure function, for ``jit``, ``grad``, ``jacfwd`` and ``vmap``.
 
@@ -360,6 +372,8 @@ def simulate(
         reverse: run for reverse mode alone (``grad``, ``vjp``), whose derivative then takes about half of the
             time and three quarters of the compilation (docs/speed.md); forward mode (``jvp``, ``jacfwd``) and second
             derivatives raise TypeError.
+        trajectory_bytes: with ``reverse``: where the states of all steps and columns need no more memory than this,
+            they are kept; otherwise each chunk is run again. A kept trajectory saves one run per gradient.
 
     Returns:
         (Outputs ``[time, ...]``, the state after the last step). Where ``forcing.valid`` is False
@@ -370,15 +384,20 @@ def simulate(
             several axes.
     """
     chunk = chunk_length(forcing.steps, chunk)
-    options = dict(chunk=chunk, solver=solver, fields=fields, reverse=reverse)
+    trajectory = forcing.steps * sum(x.size * x.dtype.itemsize for x in map(jnp.asarray, jax.tree.leaves(state)))
+    keep = reverse and trajectory <= trajectory_bytes
+    options = dict(chunk=chunk, solver=solver, fields=fields, reverse=reverse, keep=keep)
     if columns_at_once is not None and (columns_at_once < 1 or forcing.Tair.ndim > 2):
         raise ValueError(
             f"columns_at_once={columns_at_once}: give a positive number, and columns on one axis "
             f"(they have shape {forcing.Tair.shape[1:]})"
         )
-    if columns_at_once is None or forcing.Tair.size <= forcing.steps * columns_at_once:
-        return _simulate(params, forcing, site.numeric(), state, **options)
-    return _simulate_blocks(params, forcing, site.numeric(), state, size=columns_at_once, **options)
+    if forcing.Tair.ndim == 2:
+        columns = forcing.Tair.shape[1]
+        size = whole_vectors(min(columns, columns_at_once or columns))
+        if size != columns:
+            return _simulate_blocks(params, forcing, site.numeric(), state, size=size, **options)
+    return _simulate(params, forcing, site.numeric(), state, **options)
 
 
 def _piece(params: Parameters, forcing: Forcing, start: int, stop: int, length: int) -> tuple[Parameters, Forcing]:

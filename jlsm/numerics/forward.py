@@ -13,8 +13,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PyTree
 
-from jlsm.numerics.pieces import Pieces
-from jlsm.numerics.scan import Scan, depends_on, fetch_ahead
+from jlsm.numerics.packing import pack
+from jlsm.numerics.pieces import scan_in_pieces
+from jlsm.numerics.scan import Scan, depends_on
 from jlsm.numerics.tangents import push
 
 
@@ -26,7 +27,6 @@ def scan_tangents(
     of_constants: PyTree,
     of_state: PyTree,
     of_rows: PyTree,
-    size: int = 300,
 ) -> tuple[PyTree, Any, PyTree, Any]:
     """Scan over ``rows`` (leaves ``[chunks, length, ...]``) with derivatives along several directions.
 
@@ -39,7 +39,6 @@ def scan_tangents(
             none.
         of_state: tangents of ``state``, all of them.
         of_rows: as ``of_constants``, for ``rows``.
-        size: operations of a piece.
 
     Returns:
         (state after the last step, outputs ``[chunks, length, ...]``, the derivatives of both).
@@ -51,26 +50,24 @@ def scan_tangents(
         rows, of_rows = chunk
         inputs, of_inputs = _prepare(scan, asked, others, rows, of_constants, of_rows)
         reached, rest = _split(inputs, of_inputs)
-        first, following = fetch_ahead((reached, rest, of_inputs))
+        once = count >= 0
+        one = jnp.where(once, 1.0, 2.0)
 
-        def pushed(one, state, of_state, now):
-            reached, rest, of_reached = now
+        def pushed(carry, row):
+            state, of_state = carry
+            reached, rest, of_reached = row.unpack()
 
             def step(asked, state, reached):
                 return scan.step(eqx.combine(asked, others), state, eqx.combine(reached, rest))[:2]
 
-            return push(step, one, (asked, state, reached), (of_constants, of_state, of_reached))
+            (state, output), (of_state, of_output) = push(
+                step, one, (asked, state, reached), (of_constants, of_state, of_reached)
+            )
+            return (state, of_state), (output, of_output)
 
-        once = count >= 0
-        one = jnp.where(once, 1.0, 2.0)
-        pieces = Pieces(pushed, one, state, of_state, first, size=size)
-
-        def one_step(carry, following):
-            state, of_state, now, room = carry
-            ((state, output), (of_state, of_output)), room = pieces(once, room, one, state, of_state, now)
-            return (state, of_state, following, room), (output, of_output)
-
-        (state, of_state, *_), outputs = jax.lax.scan(one_step, (state, of_state, first, pieces.room()), following)
+        rows = pack((reached, rest, of_inputs), leading=1)
+        (state, of_state), outputs = scan_in_pieces(pushed, (state, of_state), rows, once)
+        outputs = tuple(packed.unpack() for packed in outputs)
         return (state, of_state, count + 1), outputs
 
     start = (state, of_state, jnp.zeros((), jnp.int32))

@@ -5,9 +5,9 @@ theorem gives ``dx = -(dF/dx)^-1 (dF/dp) dp``, which is exact to the accuracy of
 costs one small elimination, and works in forward and reverse mode and under ``vmap``.
 
 Unknowns and equations are tuples of arrays, not a stacked array, and the equations say which
-unknowns enter them: the Jacobian is taken one unknown at a time, so that nothing is computed for
-the zeros, and a compiler sees plain elementwise arithmetic (a stack of long expressions is
-compiled to branches, five times slower on a CPU).
+unknowns enter them: nothing is computed for the zeros of the Jacobian, and a compiler sees plain
+elementwise arithmetic (a stack of long expressions is compiled to branches, five times slower on
+a CPU).
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ import jax
 import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Float, PyTree
+
+from jlsm.numerics.jacobian import jacobian
 
 Unknowns = tuple[Float[Array, "..."], ...]
 SOLUTION = "implicit solution"  # name under which ``jax.checkpoint`` policies can keep what the iteration found
@@ -68,16 +70,13 @@ def _largest(values) -> Array:
 
 def _linearise(residual: Callable, options: NewtonOptions, x: Unknowns, operands: PyTree):
     """Residuals at x and the Jacobian as rows; entries that are zero by structure are None."""
-    rows: list[list[Array | None]] = [[None] * len(x) for _ in x]
-    for k in range(len(x)):
-
-        def along(unknown, k=k):
-            return residual((*x[:k], unknown, *x[k + 1 :]), operands)
-
-        value, slope = jax.jvp(along, (x[k],), (jnp.ones_like(x[k]),))
-        for row, own, depends in zip(rows, slope, options.depends, strict=True):
-            if k in depends:
-                row[k] = own
+    value, found = jacobian(lambda *x: residual(x, operands), x)
+    zero = jnp.zeros_like(x[0])
+    rows = []
+    for number, (row, depends) in enumerate(zip(found, options.depends, strict=True)):
+        if more := [k for k, entry in enumerate(row) if entry is not None and k not in depends]:
+            raise ValueError(f"equation {number} depends on the unknowns {more}, which its options do not name")
+        rows.append([(zero if entry is None else entry) if k in depends else None for k, entry in enumerate(row)])
     return value, rows
 
 
@@ -96,9 +95,9 @@ def _eliminate(rows: list[list[Array | None]], right: list[Array]) -> tuple[list
     rows, right = [list(row) for row in rows], list(right)
     last = len(rows) - 1
     for k in range(last):
-        pivot = rows[k][k]
-        rows[k] = [None if j <= k or entry is None else entry / pivot for j, entry in enumerate(rows[k])]
-        right[k] = right[k] / pivot
+        inverse = 1.0 / rows[k][k]
+        rows[k] = [None if j <= k or entry is None else entry * inverse for j, entry in enumerate(rows[k])]
+        right[k] = right[k] * inverse
         for i in range(k + 1, last + 1):
             factor = rows[i][k]
             if factor is not None:
@@ -310,8 +309,8 @@ def implicit_solve(residual: Callable, options: NewtonOptions, start: Unknowns, 
     """Solve ``residual(x, operands) = 0`` for x in every column.
 
     Args:
-        residual: pure function of ``(x, operands)``, x a tuple of arrays of one shape, to a tuple of as many;
-            it must not close over traced values (everything it needs is in ``operands``).
+        residual: pure function of ``(x, operands)``, x a tuple of arrays of one shape, to a tuple of as many, and
+            elementwise in x; it must not close over traced values (everything it needs is in ``operands``).
         options: structure, limits and tolerances. Newton's method solves nearly all columns in three to six
             iterations; from ``bracket_after`` on, the few that jump between sides of a kink solve the
             other equations for a held last unknown and enclose that one's root, which always ends.
@@ -322,6 +321,9 @@ def implicit_solve(residual: Callable, options: NewtonOptions, start: Unknowns, 
     Returns:
         x. Columns that have not converged after ``options.most`` iterations return their last value:
         callers report the residual left.
+
+    Raises:
+        ValueError: ``residual`` is not elementwise, or an equation depends on an unknown that ``options`` do not name.
     """
     return _newton(residual, options, start, operands)
 

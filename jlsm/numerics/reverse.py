@@ -3,13 +3,14 @@
 JAX's own way (``jax.checkpoint`` inside ``jax.lax.scan``) leaves to the compiler which intermediate values are kept
 and which are worked out again. Here it is written down:
 
-1. forward: keep the state at the start of each chunk of steps;
-2. backward, chunk by chunk, last one first: run its steps again and keep every state and what the step *found* (the
-   solution of an implicit equation); then, last step first, take the derivative of the step with the solution given.
+1. forward: keep every state and what its step *found* (the solution of an implicit equation), or, where that needs too
+   much memory, the state at the start of each chunk of steps;
+2. backward, chunk by chunk, last one first: run its steps again if they were not kept; then, last step first, take the
+   derivative of the step with the solution given.
 
-Every step is evaluated in pieces (``jlsm.numerics.pieces``). Memory is that of all chunks' states and of one chunk's
-steps: least where a chunk is the square root of the record. Only what is differentiated costs: a parameter or a
-forcing variable that nobody asks about has no derivative computed.
+Every step is evaluated in pieces (``jlsm.numerics.pieces``). Memory is that of all steps, or of all chunks' states and
+of one chunk's steps: least where a chunk is the square root of the record. Only what is differentiated costs: a
+parameter or a forcing variable that nobody asks about has no derivative computed.
 """
 
 from __future__ import annotations
@@ -23,16 +24,18 @@ import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 from jaxtyping import PyTree
 
-from jlsm.numerics.pieces import Pieces
-from jlsm.numerics.scan import Scan, depends_on, fetch_ahead
+from jlsm.numerics.packing import Packed, pack
+from jlsm.numerics.pieces import scan_in_pieces
+from jlsm.numerics.scan import Scan, depends_on
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(0,))
-def scan_chunks(scan: Scan, constants: PyTree, state: PyTree, rows: PyTree) -> tuple[PyTree, Any]:
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def scan_chunks(scan: Scan, keep: bool, constants: PyTree, state: PyTree, rows: PyTree) -> tuple[PyTree, Any]:
     """Scan over ``rows`` (leaves ``[chunks, length, ...]``).
 
     Args:
         scan: what is repeated.
+        keep: keep all states for reverse mode, not only one per chunk.
         constants: pytree that all steps see.
         state: pytree of float arrays.
         rows: what a step reads.
@@ -40,36 +43,34 @@ def scan_chunks(scan: Scan, constants: PyTree, state: PyTree, rows: PyTree) -> t
     Returns:
         (state after the last step, outputs ``[chunks, length, ...]``).
     """
-    end, outputs, _ = _forward(scan, constants, state, rows)
+    end, outputs, _ = _forward(scan, False, constants, state, rows)
     return end, outputs
 
 
-def _forward(scan: Scan, constants, state, rows):
+def _forward(scan: Scan, keep: bool, constants, state, rows):
+    """(end, outputs, for each chunk what is kept of its steps, or its first state)."""
+
     def one_chunk(carry, rows):
         state, count = carry
-        end, outputs, _, _ = _chunk(scan, constants, state, scan.prepare(constants, rows), count, keep=False)
-        return (end, count + 1), (outputs, state)
+        end, outputs, steps = _chunk(scan, keep, constants, state, scan.prepare(constants, rows), count)
+        return (end, count + 1), (outputs, steps if keep else state)
 
-    (end, _), (outputs, starts) = jax.lax.scan(one_chunk, (state, jnp.zeros((), jnp.int32)), rows)
-    return end, outputs, starts
-
-
-def _chunk(scan: Scan, constants, state, inputs, count, keep: bool):
-    """The steps of one chunk: (end, outputs, state before each step, found at each)."""
-
-    first, following = fetch_ahead(inputs)
-    pieces = Pieces(scan.step, constants, state, first)
-
-    def one_step(carry, following):
-        state, now, room = carry
-        (new, output, found), room = pieces(count >= 0, room, constants, state, now)
-        return (new, following, room), (output, *((state, found) if keep else (None, None)))
-
-    (end, *_), (outputs, states, found) = jax.lax.scan(one_step, (state, first, pieces.room()), following)
-    return end, outputs, states, found
+    (end, _), (outputs, kept) = jax.lax.scan(one_chunk, (state, jnp.zeros((), jnp.int32)), rows)
+    return end, outputs, kept
 
 
-def _keep_what_is_needed(scan: Scan, constants, state, rows):
+def _chunk(scan: Scan, keep: bool, constants, state, inputs, count) -> tuple[PyTree, Any, Packed]:
+    """The steps of one chunk: (end, outputs, if asked for the state before each step and what it found)."""
+
+    def step(state, row):
+        new, output, found = scan.step(constants, state, row.unpack())
+        return new, (output, (state, found) if keep else ())
+
+    end, (outputs, steps) = scan_in_pieces(step, state, pack(inputs, leading=1), count >= 0)
+    return end, outputs.unpack(), steps
+
+
+def _keep_what_is_needed(scan: Scan, keep: bool, constants, state, rows):
     def value(leaf):
         return leaf.value
 
@@ -81,32 +82,22 @@ def _keep_what_is_needed(scan: Scan, constants, state, rows):
         return eqx.partition(jax.tree.map(value, tree), jax.tree.map(asked, tree))
 
     constants, rows = split(constants), split(rows)
-    end, outputs, starts = _forward(scan, eqx.combine(*constants), jax.tree.map(value, state), eqx.combine(*rows))
-    return (end, outputs), (constants, rows, starts)
+    whole = eqx.combine(*constants), jax.tree.map(value, state), eqx.combine(*rows)
+    end, outputs, kept = _forward(scan, keep, *whole)
+    return (end, outputs), (constants, rows, kept)
 
 
-def _pull_back(scan: Scan, kept, cotangents):
-    (asked, others), (asked_rows, other_rows), starts = kept
+def _pull_back(scan: Scan, keep: bool, saved, cotangents):
+    (asked, others), (asked_rows, other_rows), kept = saved
     of_end, of_outputs = jax.tree.map(
         lambda c: jnp.zeros(c.aval.shape, c.aval.dtype) if isinstance(c, SymbolicZero) else c,
         cotangents,
         is_leaf=lambda c: isinstance(c, SymbolicZero),
     )
 
-    def derivative(depends, asked, others, now, known, of_state):
-        """Cotangents of a step's arguments."""
-        state, found, of_output = known
-        reached, rest = eqx.partition(now, depends)
-
-        def step(asked, state, reached):
-            return scan.known(eqx.combine(asked, others), state, eqx.combine(reached, rest), found)
-
-        _, pull = jax.vjp(step, asked, state, reached)
-        return pull((of_state, of_output))
-
     def one_chunk(carry, chunk):
         of_state, of_asked, count = carry
-        start, asked_rows, other_rows, of_outputs = chunk
+        steps, asked_rows, other_rows, of_outputs = chunk
 
         def prepare(asked, asked_rows):
             inputs = scan.prepare(eqx.combine(asked, others), eqx.combine(asked_rows, other_rows))
@@ -119,22 +110,25 @@ def _pull_back(scan: Scan, kept, cotangents):
         )
         reached, pull, rest = jax.vjp(prepare, asked, asked_rows, has_aux=True)
         inputs = eqx.combine(reached, rest)
-        _, _, states, found = _chunk(scan, eqx.combine(asked, others), start, inputs, count, keep=True)
+        if not keep:
+            _, _, steps = _chunk(scan, True, eqx.combine(asked, others), steps, inputs, count)
 
-        last = jax.tree.map(lambda x: x[-1], inputs)
-        before = jax.tree.map(lambda x: jnp.concatenate([x[:1], x[:-1]]), inputs)
-        known = jax.tree.map(lambda x: x[-1], (states, found, of_outputs))
-        pieces = Pieces(partial(derivative, depends), asked, others, last, known, of_state)
+        def step(carry, row):
+            of_state, of_asked = carry
+            (state, found), (now, of_output) = (packed.unpack() for packed in row)
+            reached, rest = eqx.partition(now, depends)
 
-        def one_step(carry, saved):
-            of_state, of_asked, now, room = carry
-            known, before = saved
-            (by_asked, of_state, of_reached), room = pieces(count >= 0, room, asked, others, now, known, of_state)
-            return (of_state, jax.tree.map(jnp.add, of_asked, by_asked), before, room), of_reached
+            def known(asked, state, reached):
+                return scan.known(eqx.combine(asked, others), state, eqx.combine(reached, rest), found)
 
-        (of_state, of_asked, *_), of_reached = jax.lax.scan(
-            one_step, (of_state, of_asked, last, pieces.room()), ((states, found, of_outputs), before), reverse=True
+            _, pull = jax.vjp(known, asked, state, reached)
+            by_asked, of_state, of_reached = pull((of_state, of_output))
+            return (of_state, jax.tree.map(jnp.add, of_asked, by_asked)), (of_reached,)
+
+        (of_state, of_asked), (of_reached,) = scan_in_pieces(
+            step, (of_state, of_asked), (steps, pack((inputs, of_outputs), leading=1)), count >= 0, reverse=True
         )
+        of_reached = of_reached.unpack()
         by_asked, of_rows = pull(of_reached)
         return (of_state, jax.tree.map(jnp.add, of_asked, by_asked), count + 1), of_rows
 
@@ -142,7 +136,7 @@ def _pull_back(scan: Scan, kept, cotangents):
     (of_state, of_asked, _), of_rows = jax.lax.scan(
         one_chunk,
         (of_end, nothing, jnp.zeros((), jnp.int32)),
-        (starts, asked_rows, other_rows, of_outputs),
+        (kept, asked_rows, other_rows, of_outputs),
         reverse=True,
     )
     return _zeros_for_others(of_asked, others), of_state, _zeros_for_others(of_rows, other_rows)

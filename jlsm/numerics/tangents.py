@@ -11,6 +11,7 @@ processor's vector registers even where there are few columns.
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -50,17 +51,21 @@ def push(function: Callable[..., PyTree], one: Array, primals: tuple, tangents: 
     Returns:
         (what the function returns, its derivatives with a last axis of directions).
     """
+    outputs, inputs, graph = linear_graph(function, *primals)
+    leaves = jax.tree.leaves(tangents)
+    graph.eliminate()
+    slopes = graph.evaluate(dict(zip(inputs, leaves, strict=True)), leaves[0].shape[-1], one)
+    return outputs, jax.tree.unflatten(jax.tree.structure(outputs), slopes)
+
+
+def linear_graph(function: Callable[..., PyTree], *primals: PyTree) -> tuple[PyTree, list[Value], Graph]:
+    """``function(*primals)``, and its derivative there as a graph with its inputs, one for each leaf of ``primals``."""
     outputs, linear = jax.linearize(function, *primals)
     closed = jax.make_jaxpr(linear)(*primals)
     inputs = [Value(v.aval) for v in closed.jaxpr.invars]
     operations: list[Operation] = []
     results = flatten(closed.jaxpr, closed.consts, inputs, operations)
-    moving, still = linear_part(needed(operations, results), inputs)
-    leaves = jax.tree.leaves(tangents)
-    graph = Graph(moving, still, results)
-    graph.eliminate()
-    slopes = graph.evaluate(dict(zip(inputs, leaves, strict=True)), leaves[0].shape[-1], one)
-    return outputs, jax.tree.unflatten(jax.tree.structure(outputs), slopes)
+    return outputs, inputs, Graph(*linear_part(needed(operations, results), inputs), results)
 
 
 def linear_part(operations: list[Operation], inputs: list[Value]) -> tuple[list[Operation], dict[Value, Any]]:
@@ -114,6 +119,8 @@ class Graph:
             pairs = list(zip(inputs, signs, strict=True))
         elif name == "neg":
             pairs = [(inputs[0], -1.0)]
+        elif name == "convert_element_type" and operation.settings["new_dtype"] == inputs[0].aval.dtype:
+            pairs = [(inputs[0], 1.0)]
         elif name == "mul":
             first, second = inputs
             pairs = [(first, self._known(second))] if self._moves(first) else [(second, self._known(first))]
@@ -143,6 +150,33 @@ class Graph:
                 if vertex not in self.fixed and self._worth_removing(vertex):
                     self._remove(vertex)
                     found = True
+
+    def eliminate_all(self) -> None:
+        """Remove every vertex in between, those that cost the fewest products first."""
+        waiting = [(0, number, vertex) for number, vertex in enumerate(self.sums) if vertex not in self.fixed]
+        while waiting:
+            supposed, number, vertex = heapq.heappop(waiting)
+            products = len(self.sums[vertex]) * len(self.users.get(vertex, ()))
+            if products > supposed:  # others that went have left their edges here
+                heapq.heappush(waiting, (products, number, vertex))
+            else:
+                self._remove(vertex)
+
+    def entries(self, inputs: list[Value]) -> list[list[Any]]:
+        """The derivative of each result by each input, where nothing lies in between; None where there is none.
+
+        Raises:
+            ValueError: something other than sums and products leads from the inputs to a result.
+        """
+        if left := [o.primitive.name for o in self.operations if o.outputs[0] not in self.elementwise]:
+            raise ValueError(f"only elementwise functions have entries, this one has: {', '.join(left)}")
+        rows = []
+        for result in self.results:
+            terms = self.sums.get(result, {}) if self._moves(result) else {}
+            if result in inputs:
+                terms = {result: 1.0}
+            rows.append([_dense(terms[i]) if i in terms else None for i in inputs])
+        return rows
 
     def _worth_removing(self, vertex: Value) -> bool:
         terms, users = self.sums[vertex], self.users.get(vertex, {})

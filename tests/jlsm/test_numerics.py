@@ -99,9 +99,11 @@ OPTIONS = NewtonOptions(
 
 def nonlinear(x, operands):
     """Diagonally dominant and monotone, so its root is unique; four unknowns as a tuple."""
-    x = jnp.stack(x)
     matrix, offset = operands
-    return tuple(3.0 * x + jnp.einsum("ij...,j...->i...", matrix, jnp.tanh(x)) + 0.1 * x**3 - offset)
+    return tuple(
+        3.0 * own + sum(matrix[i, j] * jnp.tanh(x[j]) for j in DEPENDS[i]) + 0.1 * own**3 - offset[i]
+        for i, own in enumerate(x)
+    )
 
 
 def solve(matrix, offset, start=0.0):
@@ -155,6 +157,13 @@ def test_a_singular_corrected_jacobian_does_not_harm(monkeypatch, entry):
     found = jnp.stack(implicit_solve(nonlinear, options, begin, (matrix, offset)))
     assert calls
     np.testing.assert_allclose(found, expected, rtol=1e-8)
+
+
+def test_an_unknown_that_the_options_do_not_name_is_refused():
+    options = OPTIONS._replace(depends=((0, 1), *DEPENDS[1:]))
+    matrix, offset = random_system()
+    with pytest.raises(ValueError, match=r"equation 0 depends on the unknowns \[3\]"):
+        implicit_solve(nonlinear, options, tuple(jnp.zeros_like(offset)), (matrix, offset))
 
 
 def test_newton_step_is_bounded():

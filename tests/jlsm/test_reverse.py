@@ -11,7 +11,6 @@ import pytest
 
 from jlsm.forcing import Forcing
 from jlsm.model import simulate
-from jlsm.numerics.pieces import Pieces
 from jlsm.numerics.reverse import scan_chunks
 from jlsm.numerics.scan import Scan
 from jlsm.parameters import get_parameter, replace_parameters
@@ -92,14 +91,15 @@ def by_hand(share, keep, state, rain):
     return state, outputs
 
 
+@pytest.mark.parametrize("keep", [True, False])
 @pytest.mark.parametrize("chunks", [1, 3, 6])
-def test_a_scan_of_known_derivative(chunks):
+def test_a_scan_of_known_derivative(chunks, keep):
     rain = jnp.asarray([1.0, 0.5, 2.0, 0.0, 3.0, 0.25]).reshape(chunks, -1)
     rows = {"rain": rain, "day": jnp.arange(6).reshape(chunks, -1)}  # whole numbers have no derivative
 
-    def total(share, keep, state, rain):
-        constants = {"share": share, "keep": keep, "name": jnp.asarray(3)}
-        end, outputs = scan_chunks(GROWTH, constants, state, rows | {"rain": rain})
+    def total(share, kept, state, rain):
+        constants = {"share": share, "keep": kept, "name": jnp.asarray(3)}
+        end, outputs = scan_chunks(GROWTH, keep, constants, state, rows | {"rain": rain})
         return end + jnp.sum(outputs)
 
     def plain(share, keep, state, rain):
@@ -123,85 +123,7 @@ def test_forward_mode_is_refused():
     rows = {"rain": jnp.ones((2, 3)), "day": jnp.zeros((2, 3))}
 
     def end(state):
-        return scan_chunks(GROWTH, {"share": 0.5, "keep": 0.5}, state, rows)[0]
+        return scan_chunks(GROWTH, True, {"share": 0.5, "keep": 0.5}, state, rows)[0]
 
     with pytest.raises(TypeError, match="custom_vjp"):
         jax.jvp(end, (jnp.ones(()),), (jnp.ones(()),))
-
-
-# ---- pieces ---------------------------------------------------------------------------------------------------
-
-
-def long_expression(tree, other):
-    """Calls, several results of one operation, results that are arguments, dead ends, a loop."""
-    x, n = tree["x"], tree["n"]
-    for k in range(20):
-        x = jnp.sin(x) + 0.1 * k * jnp.maximum(x, other)
-    unused = jnp.exp(x)  # noqa: F841
-    largest, where = jax.lax.top_k(x, 2)
-    turned = jax.lax.fori_loop(0, 3, lambda _, v: v * 1.5, x)
-    return {"x": x, "two": (largest, where), "same": other, "fixed": jnp.arange(3), "turned": turned + n}
-
-
-def in_pieces(function, once, *arguments, size):
-    pieces = Pieces(function, *arguments, size=size)
-    return pieces(once, pieces.room(), *arguments)[0]
-
-
-@pytest.mark.parametrize("size", [1, 2, 7, 1000])
-def test_pieces_give_what_the_expression_gives(size):
-    arguments = ({"x": jnp.linspace(-1.0, 2.0, 5), "n": jnp.asarray(2)}, jnp.asarray(0.4))
-    found = jax.jit(lambda on, *a: in_pieces(long_expression, on, *a, size=size))(jnp.asarray(True), *arguments)
-    expected = long_expression(*arguments)
-    assert jax.tree.structure(found) == jax.tree.structure(expected)
-    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-14)
-        assert a.dtype == b.dtype
-
-
-def test_pieces_keep_what_is_not_finite():
-    found = in_pieces(lambda x: jnp.log(x) * 2.0, jnp.asarray(True), jnp.asarray([-1.0, 0.0, 1.0]), size=1)
-    np.testing.assert_array_equal(found, [np.nan, -np.inf, 0.0])
-
-
-@pytest.mark.parametrize("size", [1, 3, 20])
-def test_room_serves_again_and_again(size):
-    """A loop of evaluations in one room: what is overwritten was read by everybody who needs it."""
-
-    def recurrence(x, y):
-        z = 0.5 * jnp.sin(x)
-        for k in range(10):
-            x, y, z = jnp.cos(z) + 0.1 * k * y, jnp.tanh(x) - z, 0.5 * jnp.tanh(x * y)
-        return x, y + z, (x > 0.0, z)
-
-    start = (jnp.linspace(-1.0, 2.0, 5), jnp.linspace(0.5, 0.7, 5))
-    pieces = Pieces(recurrence, *start, size=size)
-
-    def one(carry, _):
-        (x, y, rest), room = pieces(carry[0][0] < 1e9, carry[2], *carry[:2])
-        return (x, y, room), (x, y, rest)
-
-    found = jax.jit(lambda *a: jax.lax.scan(one, (*a, pieces.room()), None, length=6)[1])(*start)
-    values = start
-    for k in range(6):
-        *values, rest = recurrence(*values)
-        same = jax.tree.map(lambda series, k=k: series[k], found)
-        for a, b in zip(jax.tree.leaves(same), jax.tree.leaves((*values, rest)), strict=True):
-            np.testing.assert_allclose(a, b, rtol=1e-12)
-
-
-def test_room_is_taken_again_by_values_that_come_later():
-    def long(x):
-        for _ in range(40):
-            x = jnp.sin(x)
-        return x
-
-    assert 2 <= len(Pieces(long, jnp.ones(3), size=1).room()) <= 4
-
-
-def test_pieces_stay_apart():
-    """One loop per piece: what keeps the compiler from merging them."""
-    text = str(
-        jax.make_jaxpr(lambda x: in_pieces(long_expression, x[0] > 0, {"x": x, "n": 1}, 0.4, size=10))(jnp.ones(5))
-    )
-    assert 8 <= text.count("while[") <= 20  # some ninety operations, five to fifteen in a piece, and the loop itself

@@ -1,0 +1,85 @@
+"""Many small arrays as few long ones: one of each type."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import PyTree
+
+
+class Layout(NamedTuple):
+    """What lies in the long arrays: a pytree's structure, and shapes and types of its leaves in their order."""
+
+    structure: Any
+    shapes: tuple[tuple[int, ...], ...]
+    types: tuple[Any, ...]
+
+    def members(self) -> list[list[int]]:
+        """For each long array the numbers of the leaves in it."""
+        return [[n for n, own in enumerate(self.types) if own == dtype] for dtype in dict.fromkeys(self.types)]
+
+    def where(self) -> dict[int, tuple[int, int]]:
+        """For each leaf which long array it lies in, and where it begins."""
+        return _where(self)
+
+    def lengths(self) -> list[tuple[tuple[int], Any]]:
+        """Shape and type of each long array."""
+        return [((sum(math.prod(self.shapes[n]) for n in own),), self.types[own[0]]) for own in self.members()]
+
+
+@lru_cache
+def _where(layout: Layout) -> dict[int, tuple[int, int]]:
+    found = {}
+    for which, members in enumerate(layout.members()):
+        at = 0
+        for number in members:
+            found[number] = (which, at)
+            at += math.prod(layout.shapes[number])
+    return found
+
+
+@partial(jax.tree_util.register_dataclass, data_fields=["arrays"], meta_fields=["layout"])
+@dataclass(frozen=True)
+class Packed:
+    """A pytree packed (``pack``); itself a pytree, of the long arrays."""
+
+    arrays: list[Any]
+    layout: Layout
+
+    def unpack(self) -> PyTree:
+        """The pytree that was packed, with the axes in front that the long arrays have."""
+        return jax.tree.unflatten(self.layout.structure, [self.leaf(n) for n in range(len(self.layout.shapes))])
+
+    def leaf(self, number: int):
+        """One leaf, by its place among the leaves."""
+        shape = self.layout.shapes[number]
+        which, at = self.layout.where()[number]
+        long = self.arrays[which]
+        length = math.prod(shape)
+        part = long if length == long.shape[-1] else jax.lax.slice_in_dim(long, at, at + length, axis=-1)
+        return part.reshape(*long.shape[:-1], *shape)
+
+
+def pack(tree: PyTree, leading: int = 0) -> Packed:
+    """All leaves of one type side by side in one long array.
+
+    A time loop fetches, stores and hands on every array by itself, one call for each: with few columns a hundred
+    calls cost more than the arithmetic.
+
+    Args:
+        tree: pytree of arrays or numbers.
+        leading: axes that all leaves share in front, and that stay as they are.
+    """
+    leaves, structure = jax.tree.flatten(tree)
+    leaves = [jnp.asarray(leaf, jnp.result_type(leaf)) for leaf in leaves]
+    layout = Layout(structure, tuple(x.shape[leading:] for x in leaves), tuple(x.dtype for x in leaves))
+    arrays = []
+    for members in layout.members():
+        flat = [leaves[n].reshape(*leaves[n].shape[:leading], math.prod(layout.shapes[n])) for n in members]
+        arrays.append(flat[0] if len(flat) == 1 else jnp.concatenate(flat, axis=-1))
+    return Packed(arrays, layout)
