@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from importlib.metadata import entry_points
+from importlib.util import find_spec
 from pathlib import Path
 
 FORWARD_LOOP_BYTES = 1_000_000_000
@@ -16,13 +18,15 @@ MANY_COLUMNS = 64
 
 
 def prefer_cpu_flags(loop_bytes: int, columns: int = 1) -> None:
-    """Set ``XLA_FLAGS`` for this process, unless the user has set it. Call before jax is used.
+    """Set ``XLA_FLAGS`` for this process, unless the user has set it or jax may run on something else than a CPU.
+
+    Call before jax is used. (LLVM's first level would be that of a GPU's code too.)
 
     Args:
         loop_bytes: loops that touch less memory than this are compiled as one function.
         columns: how many a run has side by side, about; derivatives want 1 whatever their number.
     """
-    if "XLA_FLAGS" in os.environ:
+    if "XLA_FLAGS" in os.environ or _accelerated():
         return
     flags = [f"--xla_backend_extra_options=xla_cpu_small_while_loop_byte_threshold={loop_bytes}"]
     if columns < MANY_COLUMNS:
@@ -30,6 +34,13 @@ def prefer_cpu_flags(loop_bytes: int, columns: int = 1) -> None:
     if _wide_vectors():
         flags.append("--xla_cpu_prefer_vector_width=512")
     os.environ["XLA_FLAGS"] = " ".join(flags)
+
+
+def _accelerated() -> bool:
+    """Whether jax has a plugin for GPUs or TPUs and is not told to stay on the CPU."""
+    if os.environ.get("JAX_PLATFORMS", "") == "cpu":
+        return False
+    return bool(entry_points(group="jax_plugins")) or find_spec("libtpu") is not None
 
 
 def _wide_vectors() -> bool:

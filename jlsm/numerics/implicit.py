@@ -272,7 +272,7 @@ def _newton(residual: Callable, options: NewtonOptions, start: Unknowns, operand
         return advanced(now, value, jacobian, moved, small, share, measure, bracket)
 
     def corrected(now: _Iterate) -> _Iterate:
-        """A step with the last Jacobian corrected: the residuals alone cost a seventh of their Jacobian."""
+        """A step with the last Jacobian corrected: the residuals alone cost less than half."""
         value = residual(now.x, operands)
         rows = _secant(now.rows, options, now.change, [a - b for a, b in zip(value, now.value, strict=True)])
         eliminated, right = _eliminate(rows, [-v for v in value])

@@ -172,9 +172,9 @@ class Graph:
             raise ValueError(f"only elementwise functions have entries, this one has: {', '.join(left)}")
         rows = []
         for result in self.results:
-            terms = self.sums.get(result, {}) if self._moves(result) else {}
-            if result in inputs:
-                terms = {result: 1.0}
+            terms: dict[Value, Factor] = {}
+            if self._moves(result):
+                terms = {result: 1.0} if result in inputs else self.sums[result]
             rows.append([_dense(terms[i]) if i in terms else None for i in inputs])
         return rows
 

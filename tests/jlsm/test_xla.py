@@ -6,6 +6,7 @@ import os
 
 import pytest
 
+from jlsm import _xla
 from jlsm._xla import FORWARD_LOOP_BYTES, prefer_cpu_flags
 
 
@@ -17,6 +18,7 @@ def test_flags_of_the_user_stay(monkeypatch, own):
 
 
 def test_flags_where_there_are_none(monkeypatch):
+    monkeypatch.setattr(_xla, "_accelerated", lambda: False)
     monkeypatch.setenv("XLA_FLAGS", "to be restored")
     monkeypatch.delenv("XLA_FLAGS")
     prefer_cpu_flags(1234)
@@ -25,7 +27,18 @@ def test_flags_where_there_are_none(monkeypatch):
 
 @pytest.mark.parametrize("columns, first_level", [(1, True), (64, False)])
 def test_few_columns_take_the_first_level(monkeypatch, columns, first_level):
+    monkeypatch.setattr(_xla, "_accelerated", lambda: False)
     monkeypatch.setenv("XLA_FLAGS", "to be restored")
     monkeypatch.delenv("XLA_FLAGS")
     prefer_cpu_flags(1234, columns)
     assert ("--xla_backend_optimization_level=1" in os.environ["XLA_FLAGS"].split()) == first_level
+
+
+@pytest.mark.parametrize(("platforms", "left_alone"), [("", True), ("cuda,cpu", True), ("cpu", False)])
+def test_a_gpu_is_left_alone(monkeypatch, platforms, left_alone):
+    monkeypatch.setattr(_xla, "entry_points", lambda group: [group])
+    monkeypatch.setenv("JAX_PLATFORMS", platforms)
+    monkeypatch.setenv("XLA_FLAGS", "to be restored")
+    monkeypatch.delenv("XLA_FLAGS")
+    prefer_cpu_flags(1234)
+    assert ("XLA_FLAGS" not in os.environ) == left_alone
