@@ -7,6 +7,7 @@ JAX derives it); "jacobian" is ``sensitivities``, the derivatives of every step'
 ``jax.vmap`` of ``jax.jvp`` (minutes of compilation).
 Compiler flags are those of ``mdpl calibrate``; ``XLA_FLAGS= python -m ...`` takes none, or give your own. Peak memory
 holds the compiler's: a second run with ``JAX_COMPILATION_CACHE_DIR`` set to a folder shows it without.
+``--check`` also compares the gradient of "reverse" with the same in double precision, each parameter for itself.
 """
 
 from __future__ import annotations
@@ -16,10 +17,24 @@ import resource
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 import jlsm
 from benchmarks.timing import compile_ahead, medians, report, tower_columns
 from jlsm._xla import GRADIENT_LOOP_BYTES, prefer_cpu_flags
+
+
+def largest_differences(function, *arguments) -> dict[str, float]:
+    """Parameter -> largest difference from double precision among the columns, over its largest derivative."""
+    single = jax.jit(function)(*arguments)
+    with jax.enable_x64(True):
+        wide = jax.tree.map(lambda x: np.asarray(x, np.float64) if x.dtype == jnp.float32 else x, arguments)
+        double = jax.tree.map(np.asarray, jax.jit(function)(*wide))
+    return {
+        key: float(np.abs(single[key] - exact).max() / np.abs(exact).max())
+        for key, exact in double.items()
+        if np.any(exact)
+    }
 
 
 def main() -> None:
@@ -29,6 +44,7 @@ def main() -> None:
     parser.add_argument("--modes", default="reverse,any")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--alone", action="store_true", help="without the run beside it: memory of the derivative")
+    parser.add_argument("--check", action="store_true", help="compare with double precision (compiles once more)")
     parser.add_argument("-o", "--output", default="")
     options = parser.parse_args()
     prefer_cpu_flags(GRADIENT_LOOP_BYTES)
@@ -69,6 +85,9 @@ def main() -> None:
         functions = ({} if options.alone else {"run": losses}) | {
             mode: modes[mode] for mode in options.modes.split(",")
         }
+        if options.check:
+            found = sorted(largest_differences(reverse, values, *given).items(), key=lambda item: -item[1])
+            print(f"{count} columns, from double precision:", ", ".join(f"{key} {value:.1e}" for key, value in found))
         compiled = {name: compile_ahead(function, values, *given) for name, function in functions.items()}
         ready = {name: (lambda c=c, a=(values, *given): c(*a)) for name, (c, _) in compiled.items()}
         seconds = medians(ready, options.repeats)
