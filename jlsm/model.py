@@ -366,11 +366,11 @@ def simulate(
         fields: names of the outputs wanted (the others come back as None); None gives all.
         chunk: time steps per checkpoint of reverse mode, a divisor of the number of steps; the
             default, near its square root, makes memory grow like the square root of time.
-        columns_at_once: run so many of the columns of a ``[time, columns]`` record at a time, one block after the
-            other; None takes all of them. Many columns run faster in blocks of about 128 on a CPU (its cache holds no
-            more), and all at once on a GPU.
-        reverse: run for reverse mode alone (``grad``, ``vjp``), whose derivative then takes about half of the
-            time and three quarters of the compilation (docs/speed.md); forward mode (``jvp``, ``jacfwd``) and second
+        columns_at_once: run so many of the columns of a ``[time, columns]`` record at a time (more than eight in
+            whole vectors of 16), one block after the other; None takes all of them. Many columns run faster in blocks
+            of about 128 on a CPU (its cache holds no more), and all at once on a GPU.
+        reverse: run for reverse mode alone (``grad``, ``vjp``), whose derivative then takes a third of the
+            time and two thirds of the compilation (docs/speed.md); forward mode (``jvp``, ``jacfwd``) and second
             derivatives raise TypeError.
         trajectory_bytes: with ``reverse``: where the states of all steps and columns need no more memory than this,
             they are kept; otherwise each chunk is run again. A kept trajectory saves one run per gradient.

@@ -23,18 +23,11 @@ class Layout(NamedTuple):
         """For each long array the numbers of the leaves in it."""
         return [[n for n, own in enumerate(self.types) if own == dtype] for dtype in dict.fromkeys(self.types)]
 
-    def where(self) -> dict[int, tuple[int, int]]:
-        """For each leaf which long array it lies in, and where it begins."""
-        return _where(self)
-
-    def lengths(self) -> list[tuple[tuple[int], Any]]:
-        """Shape and type of each long array."""
-        return [((sum(math.prod(self.shapes[n]) for n in own),), self.types[own[0]]) for own in self.members()]
-
 
 @lru_cache
-def _where(layout: Layout) -> dict[int, tuple[int, int]]:
-    found = {}
+def _places(layout: Layout) -> list[tuple[int, int]]:
+    """For each leaf which long array it lies in, and where it begins."""
+    found = [(0, 0)] * len(layout.shapes)
     for which, members in enumerate(layout.members()):
         at = 0
         for number in members:
@@ -58,7 +51,7 @@ class Packed:
     def leaf(self, number: int):
         """One leaf, by its place among the leaves."""
         shape = self.layout.shapes[number]
-        which, at = self.layout.where()[number]
+        which, at = _places(self.layout)[number]
         long = self.arrays[which]
         length = math.prod(shape)
         part = long if length == long.shape[-1] else jax.lax.slice_in_dim(long, at, at + length, axis=-1)
