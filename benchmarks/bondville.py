@@ -27,7 +27,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mdpl.metrics import scores
+from mdpl.scores.metrics import scores
 
 TOWER = "US-Bo1_1998-1998"
 FLUXES = ("Qle", "Qh", "Rnet", "Qg")
@@ -224,7 +224,7 @@ def draw(path: Path, times: np.ndarray, values: Series, measured: Series, runs: 
     from matplotlib.dates import DateFormatter, MonthLocator
     from matplotlib.figure import Figure
 
-    from mdpl.style import DEFAULT, FLUX_NAMES, FONT, OBSERVED, SITE_COLOURS, save
+    from mdpl.report.style import DEFAULT, FLUX_NAMES, FONT, OBSERVED, SITE_COLOURS, save
 
     lines = {"observed": (values, {"color": OBSERVED, "lw": 1.8})}
     for (name, run), (colour, dash) in zip(runs.items(), ((DEFAULT, "-"), (SITE_COLOURS[2], "--")), strict=True):

@@ -18,8 +18,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mdpl.metrics import Scores
-from mdpl.run_reader import read_metrics
+from mdpl.runs.reader import read_metrics
+from mdpl.scores.metrics import Scores
 
 Table = dict[tuple[str, str, str], Scores]
 """(site, flux, stage) -> scores"""

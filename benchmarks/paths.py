@@ -9,11 +9,11 @@ at the embedded sites, with it at those of a folder.
 
 | method | what it is |
 |---|---|
-| gauss-newton | second order, exact Jacobian of the model (``mdpl.gauss_newton``) |
+| gauss-newton | second order, exact Jacobian of the model (``mdpl.training.gauss_newton``) |
 | adam | first order, exact gradient of the model |
 | surrogate | the same through a surrogate; training it counts |
 | surrogate-then-lsm | the surrogate's result, then ``adam`` |
-| cma, de | without derivatives (``mdpl.baselines``), ``--budget`` model runs of each site |
+| cma, de | without derivatives (``mdpl.baselines.gradient_free``), ``--budget`` model runs of each site |
 
 ``runs`` is the cost in model runs: the seconds it took, first compilation left out, over the seconds of one run of
 all sites' training records side by side, measured in the same process.
@@ -44,16 +44,16 @@ def run_one(method: str, seed: int, data: str, budget: int) -> dict:
     import jax
 
     from jlsm.parameters import default_parameters
-    from mdpl.baselines import METHODS as GRADIENT_FREE
-    from mdpl.baselines import RecordLoss, gradient_free
-    from mdpl.calibrate import run_stage
+    from mdpl.baselines.gradient_free import METHODS as GRADIENT_FREE
+    from mdpl.baselines.gradient_free import RecordLoss, gradient_free
+    from mdpl.calibration import run_stage
     from mdpl.config import Config
     from mdpl.data import five_crops_synthetic
-    from mdpl.paths import lsm_path
-    from mdpl.search_space import search_space, select_parameters
-    from mdpl.sites import find_site_files, load_towers
-    from mdpl.training import Trainer
-    from mdpl.windows import group_towers
+    from mdpl.model_paths import lsm_path
+    from mdpl.towers.load import find_site_files, load_towers
+    from mdpl.training.trainer import Trainer
+    from mdpl.training.windows import group_towers
+    from mdpl.unknowns.search_space import search_space, select_parameters
 
     # what an earlier process compiled must not make this one look faster
     jax.config.update("jax_enable_compilation_cache", False)
@@ -116,9 +116,9 @@ def run_one(method: str, seed: int, data: str, budget: int) -> dict:
 
 def _by_gradient(method, config, group, keys, path, towers, tell) -> tuple[np.ndarray, float]:
     """(parameter values, seconds until everything was compiled that a second run would not compile again)."""
-    from mdpl.paths import surrogate_path
-    from mdpl.surrogate_training import TrainingSettings, train_or_load_surrogate
-    from mdpl.training import Trainer
+    from mdpl.model_paths import surrogate_path
+    from mdpl.surrogate.fitting import TrainingSettings, train_or_load_surrogate
+    from mdpl.training.trainer import Trainer
 
     compiling, weights, result = 0.0, None, None
     phases = ("surrogate", "adam") if method == "surrogate-then-lsm" else (method,)

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mdpl.metrics import scores
-from mdpl.observations import Observations
+from mdpl.scores.metrics import scores
+from mdpl.towers.observations import Observations
 
 FLUXES = ("Qle", "Qh")
 MONTHLY_COLUMNS = {"JULES-GL9": "jules_gl9_Wm2", "ecLand-cy50r1": "ecland_cy50r1_Wm2"}

@@ -30,11 +30,11 @@ def main() -> None:
     prefer_cpu_flags(GRADIENT_LOOP_BYTES)
     from mdpl.config import Config
     from mdpl.data import five_crops_synthetic
-    from mdpl.paths import lsm_path
-    from mdpl.search_space import select_parameters
-    from mdpl.sites import find_site_files, load_towers
-    from mdpl.training import Trainer
-    from mdpl.windows import group_towers
+    from mdpl.model_paths import lsm_path
+    from mdpl.towers.load import find_site_files, load_towers
+    from mdpl.training.trainer import Trainer
+    from mdpl.training.windows import group_towers
+    from mdpl.unknowns.search_space import select_parameters
 
     config = Config(windows_per_step=0, loss={"mse": 1.0})
     towers, keys = load_towers(find_site_files(options.data or five_crops_synthetic())), select_parameters(("pft",))

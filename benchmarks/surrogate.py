@@ -19,13 +19,13 @@ import numpy as np
 import jlsm
 from benchmarks.timing import compile_ahead, medians, report, tower_columns
 from jlsm._xla import GRADIENT_LOOP_BYTES, prefer_cpu_flags
-from mdpl.paths import lsm_path
-from mdpl.search_space import select_parameters
-from mdpl.sites import find_site_files, load_towers
-from mdpl.surrogate import load_surrogate
-from mdpl.surrogate_data import make_runs
-from mdpl.surrogate_skill import card_text
-from mdpl.surrogate_training import TrainingSettings, ablation, train_or_load_surrogate
+from mdpl.model_paths import lsm_path
+from mdpl.surrogate.fitting import TrainingSettings, ablation, train_or_load_surrogate
+from mdpl.surrogate.network import load_surrogate
+from mdpl.surrogate.runs import make_runs
+from mdpl.surrogate.skill import card_text
+from mdpl.towers.load import find_site_files, load_towers
+from mdpl.unknowns.search_space import select_parameters
 
 FIELDS = ("Qh", "Qle", "Rnet", "Qg")
 

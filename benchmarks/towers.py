@@ -67,8 +67,8 @@ def run_tower(met: Path, dtype: str, passes: int) -> tuple[dict, object, object]
 
 def score_tower(data: Path, met: Path, out, forcing) -> dict:
     """Scores of a run beside the observations, at their step and by month; empty where the tower has no Flux file."""
-    from mdpl.metrics import scores
-    from mdpl.observations import load_observations, to_observed_interval
+    from mdpl.scores.metrics import scores
+    from mdpl.towers.observations import load_observations, to_observed_interval
 
     flux_file = Path(str(met).replace("_Met.nc", "_Flux.nc"))
     if not flux_file.exists():

@@ -3,8 +3,8 @@
     mdpl calibrate && python -m benchmarks.twin runs/five_crops_synthetic [--fisher]
 
 The floor is the RMSE of the hidden truth against its own noisy observations, measured steps of the last year.
-With ``--fisher`` also which parameters the training observations can tell (``mdpl.identifiability``, at the hidden
-truth, errors as large as the noise floor), and how far from the truth those were found.
+With ``--fisher`` also which parameters the training observations can tell (``mdpl.posterior.identifiability``, at the
+hidden truth, errors as large as the noise floor), and how far from the truth those were found.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 
 from jlsm._xla import GRADIENT_LOOP_BYTES, prefer_cpu_flags
 from mdpl.data import five_crops_synthetic
-from mdpl.observations import load_observations
+from mdpl.towers.observations import load_observations
 
 TEST_YEAR = "2004-01-01"
 
@@ -59,13 +59,13 @@ def print_identifiable(run_directory: Path) -> None:
     """Per site: what the observations can tell, and by how much of the range the calibration missed it."""
     from mdpl.config import load_config
     from mdpl.data.truth import hidden_truth
-    from mdpl.identifiability import IDENTIFIABLE, information
-    from mdpl.paths import lsm_path
-    from mdpl.run_reader import read_run
-    from mdpl.search_space import select_parameters
-    from mdpl.sites import find_site_files, load_towers
-    from mdpl.training import Trainer
-    from mdpl.windows import group_towers
+    from mdpl.model_paths import lsm_path
+    from mdpl.posterior.identifiability import IDENTIFIABLE, information
+    from mdpl.runs.reader import read_run
+    from mdpl.towers.load import find_site_files, load_towers
+    from mdpl.training.trainer import Trainer
+    from mdpl.training.windows import group_towers
+    from mdpl.unknowns.search_space import select_parameters
 
     config = load_config(run_directory / "config.toml")
     keys = select_parameters(config.parameters, config.exclude)

@@ -54,12 +54,12 @@ def gradients_by_reset(data: str, months: list[int]) -> tuple[tuple[str, ...], t
     """(sites, parameters, gradients ``[sites, parameters]`` by months between resets, None for no reset)."""
     from mdpl.config import Config
     from mdpl.data import five_crops_synthetic
-    from mdpl.intervals import interval_means
-    from mdpl.paths import lsm_path
-    from mdpl.search_space import select_parameters
-    from mdpl.sites import find_site_files, load_towers
-    from mdpl.training import Trainer
-    from mdpl.windows import group_towers
+    from mdpl.model_paths import lsm_path
+    from mdpl.towers.intervals import interval_means
+    from mdpl.towers.load import find_site_files, load_towers
+    from mdpl.training.trainer import Trainer
+    from mdpl.training.windows import group_towers
+    from mdpl.unknowns.search_space import select_parameters
 
     config = Config(learner="direct", loss={"mse": 1.0}, window_days=30)
     groups = group_towers(load_towers(find_site_files(data or five_crops_synthetic())), config)

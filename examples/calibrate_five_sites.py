@@ -2,10 +2,10 @@
 
 import dataclasses
 
-from mdpl.calibrate import Progress, calibrate
+from mdpl.calibration import Progress, calibrate
 from mdpl.config import Config
 from mdpl.data import five_crops_synthetic
-from mdpl.sites import find_site_files, load_towers
+from mdpl.towers.load import find_site_files, load_towers
 
 # Five synthetic croplands: half-hourly weather and noisy fluxes. Made on first use (about a minute), then kept.
 towers = load_towers(find_site_files(five_crops_synthetic()))

@@ -7,9 +7,9 @@ import optax
 
 import jlsm
 from mdpl.data import five_crops_synthetic
-from mdpl.observations import load_observations, to_observed_interval
-from mdpl.search_space import bounded
-from mdpl.sites import find_site_files
+from mdpl.towers.load import find_site_files
+from mdpl.towers.observations import load_observations, to_observed_interval
+from mdpl.unknowns.search_space import bounded
 
 # One tower, 16 May to 14 June 2001, and what was measured there.
 (files,) = find_site_files(five_crops_synthetic(), ("DE-Geb-syn",))

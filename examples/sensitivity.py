@@ -5,7 +5,7 @@ import jax.numpy as jnp
 
 import jlsm
 from mdpl.data import five_crops_synthetic
-from mdpl.sites import find_site_files
+from mdpl.towers.load import find_site_files
 
 # Five croplands side by side, 16 May to 14 June 2001: forcing [time, sites]. Any stretch will do, also a year.
 files = find_site_files(five_crops_synthetic())

@@ -5,13 +5,13 @@ from pathlib import Path
 
 from mdpl.config import Config
 from mdpl.data import five_crops_synthetic
-from mdpl.paths import lsm_path, surrogate_path
-from mdpl.search_space import select_parameters
-from mdpl.sites import find_site_files, load_towers
-from mdpl.surrogate_data import DataSettings
-from mdpl.surrogate_training import TrainingSettings, train_or_load_surrogate
-from mdpl.training import Trainer
-from mdpl.windows import group_towers
+from mdpl.model_paths import lsm_path, surrogate_path
+from mdpl.surrogate.fitting import TrainingSettings, train_or_load_surrogate
+from mdpl.surrogate.runs import DataSettings
+from mdpl.towers.load import find_site_files, load_towers
+from mdpl.training.trainer import Trainer
+from mdpl.training.windows import group_towers
+from mdpl.unknowns.search_space import select_parameters
 
 # One tower, 16 May to 14 June 2001.
 (tower,) = load_towers(find_site_files(five_crops_synthetic(), ("DE-Geb-syn",)))

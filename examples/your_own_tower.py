@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas
 import xarray as xr
 
-from mdpl.calibrate import calibrate
+from mdpl.calibration import calibrate
 from mdpl.config import Config
 from mdpl.data import five_crops_synthetic
 

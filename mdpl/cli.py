@@ -72,7 +72,7 @@ def calibrate(
     if resume and overwrite:
         raise InputError("--resume goes on with a run and --overwrite starts it again: give one of them")
     prepare_jax()
-    from mdpl.stops import NonFiniteError
+    from mdpl.training.stops import NonFiniteError
 
     try:
         calibration, seconds = _calibrate_with_bar(config, overwrite, resume)
@@ -102,7 +102,7 @@ def transfer(
     if not config.data:
         raise InputError("transfer needs towers: give --data DIR with <SITE>_*_Met.nc and _Flux.nc files")
     prepare_jax()
-    from mdpl.transfer import transfer as run
+    from mdpl.scale.transfer import transfer as run
 
     found = run(config, stage=lambda text: typer.echo(text, err=True), overwrite=overwrite)
     cells = {}
@@ -129,8 +129,8 @@ def _calibrate_with_bar(config, overwrite: bool, resume: bool):
         TimeRemainingColumn,
     )
 
-    from mdpl.calibrate import Progress as Callbacks
-    from mdpl.calibrate import calibrate as run
+    from mdpl.calibration import Progress as Callbacks
+    from mdpl.calibration import calibrate as run
 
     started = time.monotonic()
     console = Console(stderr=True)
@@ -187,7 +187,7 @@ def evaluate(
     last: Annotated[str, typer.Option("--to", help="Last date compared.")] = "",
 ) -> None:
     """Scores per flux (Qle, Qh, Rnet, Qg; raw and corrected) at the observations' own step, measured steps only."""
-    from mdpl.evaluate import evaluate_file
+    from mdpl.scores.evaluation import evaluate_file
 
     rows, notes = evaluate_file(model_file, flux_file, first, last)
     if as_json:
@@ -220,7 +220,7 @@ def report(
     run_dir: Annotated[Path, typer.Argument(metavar="RUN_DIR", help="Run directory of `mdpl calibrate`.")],
 ) -> None:
     """Write RUN_DIR/report.html: scores, Taylor diagrams, cycles, parameters; one file, no network."""
-    from mdpl.report import write_report
+    from mdpl.report.page import write_report
 
     typer.echo(f"wrote {write_report(run_dir)}")
 
@@ -237,10 +237,10 @@ def baselines(
     output: Annotated[Path | None, typer.Option("-o", "--output", help="CSV file in the form of metrics.csv.")] = None,
 ) -> None:
     """Empirical models (1lin, 3km27, lstm) fitted on the train period, scored with mdpl's split and masks."""
+    from mdpl.baselines.empirical import fit_sites, summary
     from mdpl.config import Config
-    from mdpl.empirical import fit_sites, summary
-    from mdpl.run_directory import write_scores
-    from mdpl.sites import find_site_files, load_towers
+    from mdpl.runs.directory import write_scores
+    from mdpl.towers.load import find_site_files, load_towers
 
     config = Config(target=target, test_years=test_years).check()
     prepare_jax()

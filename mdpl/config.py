@@ -98,9 +98,9 @@ class Config:
 
     def check(self) -> Config:
         """This config, after its values were checked. Raises InputError."""
-        from mdpl.losses import LOSSES
-        from mdpl.observations import FLUXES
-        from mdpl.time_varying import FORMS
+        from mdpl.scores.losses import LOSSES
+        from mdpl.towers.observations import FLUXES
+        from mdpl.unknowns.time_varying import FORMS
 
         _one_of("path", self.path, PATHS)
         _one_of("target", self.target, TARGETS)

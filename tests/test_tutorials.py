@@ -93,7 +93,7 @@ def thirty_days(params, forcing, site, report) -> dict:
 
     from jlsm.state import initial_state
     from mdpl.data.pairs import FLUX_NAMES
-    from mdpl.paths import lsm_path
+    from mdpl.model_paths import lsm_path
 
     # as mdpl's runner compiles it, so that the first tutorial finds it compiled
     simulate = jax.jit(lsm_path().simulate)

@@ -172,7 +172,7 @@ def _read_checksums(folder: Path) -> dict[str, str]:
 
 
 def _write_checksums(folder: Path, known: dict[str, str]) -> None:
-    from mdpl.run_directory import write_whole
+    from mdpl.runs.directory import write_whole
 
     text = "".join(f"{name} {known[name]}\n" for name in sorted(known))
     write_whole(folder / CHECKSUMS, lambda part: part.write_text(text, encoding="utf-8"))

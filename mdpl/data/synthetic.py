@@ -195,7 +195,7 @@ def lsm_fluxes(params, forcing, site, report: Progress) -> dict[str, np.ndarray]
 
 def _write_site(folder: Path, code: str, years, weather: Weather, fluxes: dict, truth: dict) -> list[Path]:
     """Met, Truth and Flux file of one site."""
-    from mdpl.run_directory import write_whole
+    from mdpl.runs.directory import write_whole
 
     rng = np.random.default_rng([SEED, 1, zlib.crc32(code.encode())])
     values, flags = observe(fluxes, weather.Wind, weather.Precip, weather.SWdown, rng)
@@ -214,7 +214,7 @@ def _write_site(folder: Path, code: str, years, weather: Weather, fluxes: dict, 
 
 def copy_synthetic(source: Path, folder: Path) -> list[Path]:
     """The files of ``source`` copied to ``folder``, each appearing when it is whole."""
-    from mdpl.run_directory import write_whole
+    from mdpl.runs.directory import write_whole
 
     _make(folder)
     copies = []

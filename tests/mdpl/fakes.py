@@ -14,10 +14,10 @@ from jlsm.forcing import METEOROLOGY, Forcing, Site
 from jlsm.outputs import Outputs, output_fields
 from jlsm.parameters import Parameters, default_parameters, get_parameter, replace_parameters
 from jlsm.state import State, initial_state
-from mdpl.intervals import DAY, TimeAxis, interval_means, model_time
-from mdpl.observations import FluxSeries, Observations
-from mdpl.paths import Path as ModelPath
-from mdpl.sites import Tower
+from mdpl.model_paths import Path as ModelPath
+from mdpl.towers.intervals import DAY, TimeAxis, interval_means, model_time
+from mdpl.towers.load import Tower
+from mdpl.towers.observations import FluxSeries, Observations
 
 MEMORY = 20 * DAY
 """time scale of the fake soil, s"""

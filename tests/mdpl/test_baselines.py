@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from jlsm.errors import InputError
-from mdpl.baselines import METHODS, RecordLoss, gradient_free
+from mdpl.baselines.gradient_free import METHODS, RecordLoss, gradient_free
 from mdpl.config import Config
-from mdpl.search_space import search_space
-from mdpl.training import Trainer
-from mdpl.windows import group_towers
+from mdpl.training.trainer import Trainer
+from mdpl.training.windows import group_towers
+from mdpl.unknowns.search_space import search_space
 from tests.mdpl.fakes import FAKE_PATH, fake_simulate, make_tower
 
 TRUTH = {"vegetation.vcmax25": 60.0, "vegetation.leaf_reflectance_nir": 0.4}

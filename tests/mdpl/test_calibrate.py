@@ -12,15 +12,15 @@ import xarray as xr
 
 from jlsm.errors import InputError
 from jlsm.parameters import PARAMETERS
-from mdpl.calibrate import calibrate
+from mdpl.calibration import calibrate
 from mdpl.config import Config, load_config
-from mdpl.gradient import losses_and_gradient
-from mdpl.intervals import DAY
-from mdpl.runner import Runner
-from mdpl.search_space import search_space
-from mdpl.stops import NonFiniteError
-from mdpl.training import Trainer
-from mdpl.windows import group_towers
+from mdpl.towers.intervals import DAY
+from mdpl.training.gradient import losses_and_gradient
+from mdpl.training.runner import Runner
+from mdpl.training.stops import NonFiniteError
+from mdpl.training.trainer import Trainer
+from mdpl.training.windows import group_towers
+from mdpl.unknowns.search_space import search_space
 from tests.mdpl.fakes import FAKE_PATH, fake_simulate, make_tower
 
 TRUTH = {"vegetation.vcmax25": 60.0, "vegetation.leaf_reflectance_nir": 0.4, "vegetation.leaf_area_scale": 1.5}
@@ -253,7 +253,7 @@ def test_an_earlier_run_is_not_overwritten(tmp_path):
 
 def test_without_data_the_embedded_set_is_taken(tmp_path, monkeypatch):
     """Its folder is read like any other: an empty one is told by name."""
-    import mdpl.calibrate as module
+    import mdpl.calibration as module
 
     monkeypatch.setattr(module, "_embedded_data", lambda progress: tmp_path)
     with pytest.raises(InputError, match=str(tmp_path)):
@@ -274,7 +274,7 @@ def test_trainer_is_usable_by_itself():
 @pytest.mark.parametrize("path", ["surrogate", "surrogate-then-lsm"])
 def test_paths_through_a_surrogate_are_judged_by_the_model(tmp_path, monkeypatch, path):
     """The trainer gets another model with the surrogate's signature; every score but its own claim is the judge's."""
-    import mdpl.calibrate as module
+    import mdpl.calibration as module
 
     def brighter(params, *rest, **kwargs):
         outputs, state = FAKE_PATH.simulate(params, *rest, **kwargs)

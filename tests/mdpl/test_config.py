@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from jlsm.errors import InputError
 from jlsm.parameters import PARAMETERS, PFT_PARAMETERS, default_parameters, get_parameter, replace_parameters
 from mdpl.config import Config, config_from_dict, load_config
-from mdpl.search_space import C4_PARAMETERS, EDGE, bounded, declared_forms, search_space, select_parameters
-from mdpl.sites import find_site_files
+from mdpl.towers.load import find_site_files
+from mdpl.unknowns.search_space import C4_PARAMETERS, EDGE, bounded, declared_forms, search_space, select_parameters
 from tests.mdpl.fakes import make_site
 
 

@@ -11,16 +11,24 @@ import pytest
 from typer.testing import CliRunner
 
 from jlsm.errors import InputError
-from mdpl import lstm
+from mdpl.baselines.empirical import (
+    MODELS,
+    empirical_rows,
+    fit_empirical,
+    fit_sites,
+    relative_humidity,
+    summary,
+    weather,
+)
+from mdpl.baselines.gradient_free import lstm
 from mdpl.cli import app
 from mdpl.config import Config
-from mdpl.empirical import MODELS, empirical_rows, fit_empirical, fit_sites, relative_humidity, summary, weather
-from mdpl.intervals import DAY, model_time
-from mdpl.observations import FluxSeries
-from mdpl.run_directory import write_scores
-from mdpl.run_reader import read_metrics
-from mdpl.sites import Tower
-from mdpl.split import Split, split_by_time
+from mdpl.runs.directory import write_scores
+from mdpl.runs.reader import read_metrics
+from mdpl.towers.intervals import DAY, model_time
+from mdpl.towers.load import Tower
+from mdpl.towers.observations import FluxSeries
+from mdpl.towers.split import Split, split_by_time
 from tests.mdpl.fakes import make_tower
 
 DAYS = 3 * 365

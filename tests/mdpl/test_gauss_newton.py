@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 
 from jlsm.errors import InputError
-from mdpl.calibrate import Progress, calibrate
-from mdpl.gauss_newton import Equations
-from mdpl.intervals import interval_means
-from mdpl.jacobian import AT_ONCE
-from mdpl.losses import prior_penalty
-from mdpl.search_space import select_parameters
-from mdpl.training import Trainer
-from mdpl.windows import group_towers
+from mdpl.calibration import Progress, calibrate
+from mdpl.scores.losses import prior_penalty
+from mdpl.towers.intervals import interval_means
+from mdpl.training.gauss_newton import Equations
+from mdpl.training.jacobian import AT_ONCE
+from mdpl.training.trainer import Trainer
+from mdpl.training.windows import group_towers
+from mdpl.unknowns.search_space import select_parameters
 from tests.mdpl.fakes import FAKE_PATH, make_tower
 from tests.mdpl.test_calibrate import QUICK, TRUTH, table
 

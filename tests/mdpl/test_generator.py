@@ -13,17 +13,17 @@ import pytest
 from jlsm.errors import InputError
 from jlsm.parameters import PARAMETERS, default_parameters, get_parameter
 from jlsm.sensitivity import FORWARD_LANES
-from mdpl.calibrate import calibrate
+from mdpl.calibration import calibrate
 from mdpl.config import Config
-from mdpl.features import SERIES_SCALES, features
-from mdpl.generator import ENCODERS, GeneratorShape, PureGenerator, load_generator, save_generator
-from mdpl.gradient import losses_and_gradient
-from mdpl.intervals import model_time
-from mdpl.learners import NetworkLearner, schedule_of
-from mdpl.split import split_by_time
-from mdpl.time_varying import Layout
-from mdpl.training import Trainer
-from mdpl.windows import group_towers
+from mdpl.towers.features import SERIES_SCALES, features
+from mdpl.towers.intervals import model_time
+from mdpl.towers.split import split_by_time
+from mdpl.training.gradient import losses_and_gradient
+from mdpl.training.learners import NetworkLearner, schedule_of
+from mdpl.training.trainer import Trainer
+from mdpl.training.windows import group_towers
+from mdpl.unknowns.generator import ENCODERS, GeneratorShape, PureGenerator, load_generator, save_generator
+from mdpl.unknowns.time_varying import Layout
 from tests.mdpl.fakes import FAKE_PATH, make_tower
 
 TRUTH = {"vegetation.vcmax25": 60.0, "vegetation.leaf_reflectance_nir": 0.4, "vegetation.leaf_area_scale": 1.5}

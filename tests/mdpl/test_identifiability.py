@@ -7,9 +7,9 @@ import pytest
 
 from jlsm.parameters import PARAMETERS
 from mdpl.config import Config
-from mdpl.identifiability import PRIOR, information
-from mdpl.training import Trainer
-from mdpl.windows import group_towers
+from mdpl.posterior.identifiability import PRIOR, information
+from mdpl.training.trainer import Trainer
+from mdpl.training.windows import group_towers
 from tests.mdpl.fakes import FAKE_PATH, make_tower
 
 KEYS = ("vegetation.leaf_area_scale", "vegetation.leaf_reflectance_nir", "vegetation.canopy_height")

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mdpl.losses import (
+from mdpl.scores.losses import (
     LOSSES,
     Compared,
     Pool,
@@ -20,7 +20,7 @@ from mdpl.losses import (
     root_mean_squared_error,
     total_loss,
 )
-from mdpl.metrics import scores
+from mdpl.scores.metrics import scores
 
 MODEL = jnp.array([1.0, 2.0, 6.0, 5.0])
 OBSERVED = jnp.array([2.0, 4.0, 6.0, 0.0])

@@ -10,8 +10,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from mdpl.evaluate import evaluate_file
-from mdpl.metrics import scores
+from mdpl.scores.evaluation import evaluate_file
+from mdpl.scores.metrics import scores
 from tests.jlsm.builders import DATA
 
 series = arrays(np.float64, st.integers(3, 30), elements=st.floats(-500, 500, width=32))

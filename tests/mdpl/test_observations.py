@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from jlsm.errors import InputError
-from mdpl.intervals import DAY, TimeAxis, align, model_time
-from mdpl.observations import Observations, load_observations, to_observed_interval
+from mdpl.towers.intervals import DAY, TimeAxis, align, model_time
+from mdpl.towers.observations import Observations, load_observations, to_observed_interval
 from tests.jlsm.builders import DATA
 from tests.mdpl.fakes import make_forcing, write_flux
 

@@ -7,12 +7,12 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from mdpl.metrics import Scores, scores
-from mdpl.plots import loss_curve, mean_cycles
-from mdpl.split import Split
-from mdpl.style import save
-from mdpl.taylor import TaylorPair, taylor_diagram
-from mdpl.training_state import EpochRow
+from mdpl.report.plots import loss_curve, mean_cycles
+from mdpl.report.style import save
+from mdpl.report.taylor import TaylorPair, taylor_diagram
+from mdpl.scores.metrics import Scores, scores
+from mdpl.towers.split import Split
+from mdpl.training.state import EpochRow
 from tests.mdpl.fakes import make_tower
 
 

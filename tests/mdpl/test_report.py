@@ -13,15 +13,15 @@ import pytest
 from typer.testing import CliRunner
 
 from jlsm.errors import InputError
-from mdpl.calibrate import calibrate
+from mdpl.calibration import calibrate
 from mdpl.cli import app
 from mdpl.config import Config
-from mdpl.evaluate import ScoreRow
-from mdpl.metrics import Scores
-from mdpl.report import percent, tone, write_report
-from mdpl.report_figures import closure
-from mdpl.report_tables import changes, surrogate_gaps
-from mdpl.run_reader import read_metrics, read_run
+from mdpl.report.figures import closure
+from mdpl.report.page import percent, tone, write_report
+from mdpl.report.tables import changes, surrogate_gaps
+from mdpl.runs.reader import read_metrics, read_run
+from mdpl.scores.evaluation import ScoreRow
+from mdpl.scores.metrics import Scores
 from tests.mdpl.fakes import FAKE_PATH, make_tower, write_flux
 
 TRUTH = {"vegetation.vcmax25": 60.0, "vegetation.leaf_reflectance_nir": 0.4}

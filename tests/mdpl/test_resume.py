@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from jlsm.errors import InputError, RepairWarning
-from mdpl.calibrate import Progress, calibrate
-from mdpl.checkpoints import Checkpoints
+from mdpl.calibration import Progress, calibrate
 from mdpl.config import Config
+from mdpl.training.checkpoints import Checkpoints
 from tests.mdpl.fakes import FAKE_PATH, make_tower
 
 TRUTH = {"vegetation.vcmax25": 60.0, "vegetation.leaf_area_scale": 1.5}
@@ -66,7 +66,7 @@ def test_kill_9_and_resume(tmp_path, whole):
     script = (
         "import jax; jax.config.update('jax_enable_x64', True)\n"
         "import time; from pathlib import Path\n"
-        "from mdpl.calibrate import Progress, calibrate\n"
+        "from mdpl.calibration import Progress, calibrate\n"
         "from tests.mdpl import test_resume as t; from tests.mdpl.fakes import FAKE_PATH\n"
         "import dataclasses, sys\n"
         "def epoch(n, epochs, losses):\n"

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from jlsm.errors import InputError
-from mdpl.intervals import DAY, TimeAxis
-from mdpl.split import split_by_time
+from mdpl.towers.intervals import DAY, TimeAxis
+from mdpl.towers.split import split_by_time
 
 
 def days(first: str, last: str) -> TimeAxis:

@@ -13,13 +13,12 @@ from jlsm.errors import InputError
 from jlsm.forcing import stack_sites
 from jlsm.parameters import default_parameters, get_parameter, replace_parameters
 from jlsm.processes.solar import mean_cos_zenith
-from mdpl import surrogate_inputs as inputs
-from mdpl.intervals import DAY
-from mdpl.paths import surrogate_path
-from mdpl.surrogate import Network, Sizes, Surrogate, load_surrogate
-from mdpl.surrogate_data import FLUXES, DataSettings, make_runs
-from mdpl.surrogate_skill import _anomaly_r2, skill
-from mdpl.surrogate_training import TrainingSettings, ablation, fit, train_or_load_surrogate
+from mdpl.model_paths import surrogate_path
+from mdpl.surrogate.fitting import TrainingSettings, ablation, fit, train_or_load_surrogate
+from mdpl.surrogate.network import Network, Sizes, Surrogate, inputs, load_surrogate
+from mdpl.surrogate.runs import FLUXES, DataSettings, make_runs
+from mdpl.surrogate.skill import _anomaly_r2, skill
+from mdpl.towers.intervals import DAY
 from tests.mdpl.fakes import FAKE_PATH, make_forcing, make_site, make_tower
 
 KEYS = ("vegetation.vcmax25", "vegetation.leaf_reflectance_nir", "vegetation.leaf_area_scale")

@@ -13,8 +13,8 @@ from jlsm.constants import SOIL_LAYER_THICKNESS
 from jlsm.errors import InputError
 from jlsm.forcing import stack_sites
 from jlsm.parameters import PARAMETERS, default_parameters, get_parameter, replace_parameters
-from mdpl.surrogate import MEMORY_ITEMS
-from mdpl.surrogate_data import FLUXES, DataSettings, draw_values, load_runs, make_runs
+from mdpl.surrogate.network import MEMORY_ITEMS
+from mdpl.surrogate.runs import FLUXES, DataSettings, draw_values, load_runs, make_runs
 from tests.mdpl.fakes import FAKE_PATH, fake_simulate, make_site, make_tower
 
 KEYS = ("vegetation.vcmax25", "vegetation.leaf_reflectance_nir", "vegetation.c4_fraction")

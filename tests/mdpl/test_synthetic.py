@@ -17,8 +17,8 @@ from mdpl.data.flux_tower import ERRORS, SHORT_GAP, observe
 from mdpl.data.pairs import FLUX_NAMES, synthetic_forcing, synthetic_site
 from mdpl.data.truth import STRONG, STRONG_SHARE, WEAK, hidden_truth
 from mdpl.data.weather import generate_weather
-from mdpl.observations import load_observations
-from mdpl.sites import find_site_files
+from mdpl.towers.load import find_site_files
+from mdpl.towers.observations import load_observations
 
 YEARS = (2001, 2001)
 

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 from jlsm.parameters import PARAMETERS, default_parameters, get_parameter, replace_parameters
-from mdpl.calibrate import calibrate
+from mdpl.calibration import calibrate
 from mdpl.config import Config
-from mdpl.intervals import DAY, TimeAxis, interval_means, model_time
-from mdpl.observations import FluxSeries, Observations
-from mdpl.search_space import search_space
-from mdpl.time_varying import Layout, basis, course
+from mdpl.towers.intervals import DAY, TimeAxis, interval_means, model_time
+from mdpl.towers.observations import FluxSeries, Observations
+from mdpl.unknowns.search_space import search_space
+from mdpl.unknowns.time_varying import Layout, basis, course
 from tests.mdpl.fakes import FAKE_PATH, fake_simulate, fake_spin_up, make_forcing, make_site, make_tower
 
 KEYS = ("vegetation.vcmax25", "vegetation.leaf_reflectance_nir", "vegetation.leaf_area_scale")

@@ -11,8 +11,8 @@ import pytest
 
 from jlsm.errors import InputError
 from mdpl.config import Config
-from mdpl.generator import load_generator
-from mdpl.transfer import transfer
+from mdpl.scale.transfer import transfer
+from mdpl.unknowns.generator import load_generator
 from tests.mdpl.fakes import FAKE_PATH, make_tower
 
 TRUTH = {"vegetation.vcmax25": 60.0}

@@ -1,0 +1,219 @@
+"""Empirical models that know the weather and nothing of plants or soil: what a land surface model must beat.
+
+They are the benchmarks of the PLUMBER papers (Best et al. 2015, doi:10.1175/JHM-D-14-0158.1): ``1lin``, a line in
+SWdown; ``3km27``, 27 k-means clusters of SWdown, Tair and relative humidity with a linear model in each; and an
+``lstm`` on the forcing, which remembers. Each is fitted to one flux of one site on the measured steps of the train
+period, and predicts the whole record at the observations' own step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from jlsm.constants import VAPOUR_TO_AIR_MASS
+from jlsm.errors import InputError
+from jlsm.forcing import Forcing
+from jlsm.processes.humidity import saturation_over_water
+from mdpl.config import Config
+from mdpl.scores.evaluation import ScoreRow
+from mdpl.scores.metrics import scores
+from mdpl.towers.intervals import DAY, align, means_at, model_time
+from mdpl.towers.load import Tower
+from mdpl.towers.observations import CORRECTED
+from mdpl.towers.split import Split, split_by_time
+
+MODELS = ("1lin", "3km27", "lstm")
+RANDOM = ("3km27", "lstm")
+"""models whose result depends on the seed"""
+CLUSTERS = 27
+FEWEST_IN_CLUSTER = 10
+"""training steps below which a cluster takes the linear model of all steps: a plane has four coefficients"""
+MEMORY_DAYS = (5, 30)
+"""trailing means of the weather given to the LSTM besides the weather of the step, days"""
+
+
+def relative_humidity(forcing: Forcing) -> Float[np.ndarray, "time"]:
+    """Relative humidity over water, 0 to 1, from Qair, Tair and Psurf."""
+    q, pressure = np.asarray(forcing.Qair, np.float64), np.asarray(forcing.Psurf, np.float64)
+    vapour = q * pressure / (VAPOUR_TO_AIR_MASS + (1.0 - VAPOUR_TO_AIR_MASS) * q)
+    saturation = np.asarray(saturation_over_water(np.asarray(forcing.Tair, np.float64)), np.float64)
+    return np.clip(vapour / saturation, 0.0, 1.0)
+
+
+def weather(tower: Tower, memory: bool = False) -> Float[np.ndarray, "obs_time predictors"]:
+    """Predictors at the observed intervals: SWdown, Tair, relative humidity; more with ``memory``.
+
+    Args:
+        tower: site with forcing and observations.
+        memory: add LWdown, Wind, Precip and LAI, and means over the last ``MEMORY_DAYS`` of SWdown, Tair, RH and
+            Precip.
+    """
+    forcing = tower.forcing
+    series = [np.asarray(forcing.SWdown, np.float64), np.asarray(forcing.Tair, np.float64), relative_humidity(forcing)]
+    if memory:
+        more = [np.asarray(getattr(forcing, name), np.float64) for name in ("Precip", "LWdown", "Wind", "LAI")]
+        per_day = DAY // model_time(forcing).length
+        past = [_trailing_mean(one, days * per_day) for one in (*series, more[0]) for days in MEMORY_DAYS]
+        series = [*series, *more, *past]
+    alignment = align(forcing, tower.observations.time, where=tower.observations.file)
+    return means_at(np.stack(series, axis=1), alignment)[0]
+
+
+def _trailing_mean(values: np.ndarray, steps: int) -> np.ndarray:
+    """Mean over the last ``steps`` steps, this one included; over those there are at the start."""
+    total = np.concatenate([[0.0], np.cumsum(values)])
+    stop = np.arange(1, values.size + 1)
+    start = np.maximum(stop - steps, 0)
+    return (total[stop] - total[start]) / (stop - start)
+
+
+def fit_empirical(
+    tower: Tower, split: Split, model: str, flux: str, seed: int = 0, target: str = "raw"
+) -> Float[np.ndarray, "obs_time"]:
+    """Fit one empirical model on the train period and predict the whole record.
+
+    Args:
+        tower: site with forcing and observations.
+        split: its train and test masks; only measured steps of ``train`` are looked at.
+        model: one of ``MODELS``.
+        flux: ALMA name of an observed flux.
+        seed: of cluster starts, network weights and batches.
+        target: ``raw`` or ``corrected`` observations.
+
+    Returns:
+        The flux at every observed interval, W m-2.
+
+    Raises:
+        InputError: unknown model; a flux without such observations or with too few measured train steps.
+    """
+    if model not in MODELS:
+        raise InputError(f"empirical model {model!r}: use one of {', '.join(MODELS)}")
+    series = tower.observations.target(flux, target)
+    if series is None:
+        raise InputError(f"{tower.observations.file}: {flux}: no measured {target} values to fit {model} to")
+    alignment = align(tower.forcing, tower.observations.time, where=tower.observations.file)
+    train = split.train & series.measured & alignment.covered
+    if train.sum() < CLUSTERS:
+        raise InputError(
+            f"{tower.observations.file}: {flux}: {int(train.sum())} measured step(s) to fit {model} to "
+            f"({split.words}): another site, target or split is needed"
+        )
+    return _FITS[model](tower, series.values, train, seed)
+
+
+def _one_line(tower: Tower, observed: np.ndarray, train: np.ndarray, seed: int) -> np.ndarray:
+    return _linear(weather(tower)[:, :1], observed, train)
+
+
+def _clusters(tower: Tower, observed: np.ndarray, train: np.ndarray, seed: int) -> np.ndarray:
+    from sklearn.cluster import KMeans
+
+    inputs = weather(tower)
+    scaled = (inputs - inputs[train].mean(axis=0)) / inputs[train].std(axis=0)
+    found = KMeans(CLUSTERS, n_init=5, random_state=seed).fit(scaled[train])
+    cluster = found.predict(scaled)
+    predicted = _linear(inputs, observed, train)
+    for index in range(CLUSTERS):
+        own = cluster == index
+        if (own & train).sum() >= FEWEST_IN_CLUSTER:
+            predicted[own] = _linear(inputs, observed, own & train)[own]
+    return predicted
+
+
+def _linear(inputs: np.ndarray, observed: np.ndarray, train: np.ndarray) -> np.ndarray:
+    from sklearn.linear_model import LinearRegression
+
+    return LinearRegression().fit(inputs[train], observed[train]).predict(inputs)
+
+
+def _lstm(tower: Tower, observed: np.ndarray, train: np.ndarray, seed: int) -> np.ndarray:
+    from mdpl.baselines.lstm import fit_lstm
+
+    return fit_lstm(weather(tower, memory=True), observed, train, tower.observations.time.length, seed)
+
+
+_FITS: dict[str, Callable[..., np.ndarray]] = {"1lin": _one_line, "3km27": _clusters, "lstm": _lstm}
+
+
+def stage_name(model: str, seed: int) -> str:
+    """What a model is called in the column ``stage``: the seed is named from the second on."""
+    return model if seed == 0 else f"{model}_seed{seed}"
+
+
+def empirical_rows(
+    tower: Tower, split: Split, model: str, fluxes: tuple[str, ...], seed: int = 0, target: str = "raw"
+) -> list[tuple[str, str, ScoreRow]]:
+    """Scores of one model at one site in the form of metrics.csv: (site, stage, scores) per flux and period.
+
+    Each flux is scored against the observations it was fitted to.
+    """
+    observations = tower.observations
+    alignment = align(tower.forcing, observations.time, where=observations.file)
+    rows = []
+    for flux in fluxes:
+        predicted = fit_empirical(tower, split, model, flux, seed, target)
+        series = observations.target(flux, target)
+        named = target if flux in CORRECTED else "raw"
+        periods: dict[str, Bool[np.ndarray, "obs_time"]] = {"train": split.train, "test": split.test}
+        for period, mask in periods.items():
+            found = scores(predicted, series.values, mask & series.measured & alignment.covered)
+            rows.append((tower.label, stage_name(model, seed), ScoreRow(flux, named, period, observations.step, found)))
+    return rows
+
+
+def fit_sites(
+    towers: list[Tower],
+    config: Config,
+    models: tuple[str, ...] = MODELS,
+    seeds: int = 1,
+    say: Callable[[str], None] = lambda text: None,
+) -> list[tuple[str, str, ScoreRow]]:
+    """Scores of all models at all sites with the split and target of ``config``, in the form of metrics.csv.
+
+    A flux of ``config.fluxes`` without such observations at a site is left out and ``say`` is told.
+
+    Raises:
+        InputError: from ``fit_empirical`` and ``split_by_time``; no model named.
+    """
+    unknown = [model for model in models if model not in MODELS]
+    if unknown or not models:
+        raise InputError(f"empirical model {', '.join(unknown) or 'none'}: use some of {', '.join(MODELS)}")
+    rows = []
+    for tower in towers:
+        split = split_by_time(
+            tower.observations.time,
+            model_time(tower.forcing),
+            warmup_years=config.warmup_years,
+            test_years=None if config.test_years < 0 else config.test_years,
+            where=tower.observations.file,
+        )
+        say(f"{tower.label}: {split.words}")
+        fluxes = tuple(flux for flux in config.fluxes if tower.observations.target(flux, config.target) is not None)
+        for flux in config.fluxes:
+            if flux not in fluxes:
+                say(f"{tower.label}: {flux}: no measured {config.target} values, left out")
+        for model in models:
+            for seed in range(seeds if model in RANDOM else 1):
+                rows += empirical_rows(tower, split, model, fluxes, seed, config.target)
+    return rows
+
+
+def summary(rows: list[tuple[str, str, ScoreRow]], period: str = "test") -> list[tuple[str, ...]]:
+    """Cells of a table, one line per site, flux and model: median over seeds, and range where there are several."""
+    found: dict[tuple[str, str, str], list[ScoreRow]] = {}
+    for site, stage, row in rows:
+        if row.period == period:
+            found.setdefault((site, row.flux, stage.split("_seed")[0]), []).append(row)
+    names = (("rmse", 2), ("bias", 1), ("r", 3), ("nme", 3))
+    return [
+        (*key, *(_median([getattr(row.scores, n) for row in own], d) for n, d in names), str(own[0].scores.n))
+        for key, own in found.items()
+    ]
+
+
+def _median(values: list[float], digits: int) -> str:
+    middle = f"{np.median(values):.{digits}f}"
+    return middle if len(values) == 1 else f"{middle} ({min(values):.{digits}f} to {max(values):.{digits}f})"

@@ -1,0 +1,1 @@
+"""A run directory: one dataclass per file, read and written here."""

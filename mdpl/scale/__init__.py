@@ -1,0 +1,4 @@
+"""Many calibrations.
+
+- ``transfer``: leave one site out
+"""

@@ -1,0 +1,104 @@
+"""Finding towers in a folder, and loading one: forcing, site and observations that belong together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from jlsm.errors import InputError
+from jlsm.forcing import Forcing, Site
+from mdpl.towers.observations import Observations, load_observations
+
+
+@dataclass(frozen=True)
+class SiteFiles:
+    """A Met/Flux pair."""
+
+    record: str
+    """file name without ``_Met.nc``, e.g. ``DE-Geb_2001-2010_FLUXNET2015d``"""
+    met: Path
+    flux: Path
+
+    @property
+    def code(self) -> str:
+        """Site code, the record's name up to the first underscore."""
+        return self.record.split("_")[0]
+
+
+@dataclass(frozen=True)
+class Tower:
+    """One site, ready to calibrate at."""
+
+    label: str
+    """how the site is called in tables and file names: its code, or the record where a code occurs twice"""
+    forcing: Forcing
+    site: Site
+    observations: Observations
+
+
+def find_site_files(directory: str | Path, wanted: tuple[str, ...] = ()) -> list[SiteFiles]:
+    """Met/Flux pairs in a folder.
+
+    Args:
+        directory: holds ``<SITE>_*_Met.nc`` and the matching ``_Flux.nc``.
+        wanted: site codes, or the start of a record's name (``US-Bo1_1998``) where a site has several
+            records; empty takes every pair there is.
+
+    Raises:
+        InputError: no folder, no Met file, an unknown site, several records of one, a Met file without
+            its Flux file (named sites only).
+    """
+    directory = Path(directory)
+    if not directory.is_dir():
+        raise InputError(f"{directory}: no such folder: give --data DIR with <SITE>_*_Met.nc and _Flux.nc files")
+    records = sorted(path.name.removesuffix("_Met.nc") for path in directory.glob("*_Met.nc"))
+    if not records:
+        raise InputError(f"{directory}: no *_Met.nc file: give --data DIR with PLUMBER2 Met and Flux files")
+    if not wanted:
+        pairs = [_pair(directory, record) for record in records]
+        complete = [pair for pair in pairs if pair.flux.is_file()]
+        if not complete:
+            raise InputError(f"{directory}: none of {len(records)} Met files has its _Flux.nc beside it")
+        return complete
+    return [_pair(directory, _one_record(directory, records, name), must_have_flux=True) for name in wanted]
+
+
+def _one_record(directory: Path, records: list[str], name: str) -> str:
+    found = [record for record in records if record.split("_")[0] == name]
+    found = found or [record for record in records if record.startswith(name)]
+    if not found:
+        codes = ", ".join(dict.fromkeys(record.split("_")[0] for record in records))
+        raise InputError(f"{directory}: no Met file of site {name!r}: the folder has {codes}")
+    if len(found) > 1:
+        raise InputError(
+            f"{directory}: site {name!r} has {len(found)} records ({', '.join(found)}): choose with --sites {found[0]}"
+        )
+    return found[0]
+
+
+def _pair(directory: Path, record: str, must_have_flux: bool = False) -> SiteFiles:
+    pair = SiteFiles(record, directory / f"{record}_Met.nc", directory / f"{record}_Flux.nc")
+    if must_have_flux and not pair.flux.is_file():
+        raise InputError(f"{pair.flux}: no such file: site {pair.code} has forcing but no fluxes to calibrate against")
+    return pair
+
+
+def site_labels(files: list[SiteFiles]) -> tuple[str, ...]:
+    """What each site is called: its code, or its record where a code occurs twice."""
+    codes = [pair.code for pair in files]
+    return tuple(pair.code if codes.count(pair.code) == 1 else pair.record for pair in files)
+
+
+def load_towers(files: list[SiteFiles], lai: str = "LAI") -> list[Tower]:
+    """Read forcing (with the named leaf area index), site and observations of every pair, in order.
+
+    Raises:
+        InputError: from the readers (file, variable, time, remedy).
+    """
+    from jlsm.io import load_forcing
+
+    towers = []
+    for label, pair in zip(site_labels(files), files, strict=True):
+        forcing, site = load_forcing(pair.met, lai=lai)
+        towers.append(Tower(label, forcing, site, load_observations(pair.flux)))
+    return towers
