@@ -18,19 +18,17 @@ from pathlib import Path
 
 import numpy as np
 
-from mdpl.runs.reader import read_metrics
-from mdpl.scores.metrics import Scores
+from mdpl.runs.directory import read_metrics
+from mdpl.scores.evaluation import MetricRow
 
-Table = dict[tuple[str, str, str], Scores]
+Table = dict[tuple[str, str, str], MetricRow]
 """(site, flux, stage) -> scores"""
 
 
 def test_scores(path: Path, target: str) -> Table:
     """Scores of the test period of a metrics.csv."""
     rows = read_metrics(path)
-    return {
-        (site, row.flux, stage): row.scores for site, stage, row in rows if (row.period, row.target) == ("test", target)
-    }
+    return {(row.site, row.flux, row.stage): row for row in rows if (row.period, row.target) == ("test", target)}
 
 
 def spread(values: Iterable[float], form: str) -> str:

@@ -43,17 +43,16 @@ def run_one(method: str, seed: int, data: str, budget: int) -> dict:
     """One calibration: costs, scores and the course of the loss."""
     import jax
 
-    from jlsm.parameters import default_parameters
     from mdpl.baselines.gradient_free import METHODS as GRADIENT_FREE
     from mdpl.baselines.gradient_free import RecordLoss, gradient_free
-    from mdpl.calibration import run_stage
     from mdpl.config import Config
     from mdpl.data import five_crops_synthetic
     from mdpl.model_paths import lsm_path
     from mdpl.towers.load import find_site_files, load_towers
-    from mdpl.training.trainer import Trainer
+    from mdpl.training.judging import Judgement
+    from mdpl.training.problem import Problem
     from mdpl.training.windows import group_towers
-    from mdpl.unknowns.search_space import search_space, select_parameters
+    from mdpl.unknowns.search_space import select_parameters
 
     # what an earlier process compiled must not make this one look faster
     jax.config.update("jax_enable_compilation_cache", False)
@@ -64,10 +63,11 @@ def run_one(method: str, seed: int, data: str, budget: int) -> dict:
     if len(groups) > 1:
         raise SystemExit("benchmarks.paths: sites whose clocks differ: give a folder with one kind of record")
     (group,), history = groups, []
-    default = default_parameters(group.site)
-    space = search_space(keys, default, len(towers))
+    problem = Problem(path, groups, keys, config)
+    (task,) = problem.tasks
+    space, default = task.space, task.default
     # what one model run of all sites costs here, and the loss every method is judged by
-    judge = RecordLoss(path, group, space, default, config, members=1)
+    judge = RecordLoss(problem, task, members=1)
     judge(space.default[None])
     times = []
     for _ in range(3):
@@ -81,22 +81,19 @@ def run_one(method: str, seed: int, data: str, budget: int) -> dict:
         history.append((time.perf_counter() - begin, float(np.mean(list(losses.values())))))
 
     if method in GRADIENT_FREE:
-        found = gradient_free(
-            path, group, space, default, config, method, budget, seed, lambda runs, losses: tell(losses)
-        )
-        values = found.values
+        values = gradient_free(problem, task, method, budget, seed, lambda runs, losses: tell(losses)).values
         stages = history[1][0] if len(history) > 1 else 0.0  # the first generation holds the compilation
     else:
         values, stages = _by_gradient(method, config, group, keys, path, towers, tell)
     total = time.perf_counter() - begin
-    metrics: list = []
-    trainer = Trainer(path, [group], keys, dataclasses.replace(config, optimiser="adam"))
+    judgement = Judgement()
     for stage, chosen in (("default", space.default), ("calibrated", values)):
-        run_stage(None, trainer.tasks[0], stage, space.insert(default, np.asarray(chosen, np.float32)), metrics, {})
+        judgement.add(task.runner, stage, space.insert(default, np.asarray(chosen, np.float32)))
 
     def test_rmse(stage: str, flux: str) -> float:
-        rows = [r for _, s, r in metrics if s == stage and (r.flux, r.period, r.target) == (flux, "test", "raw")]
-        return float(np.mean([row.scores.rmse for row in rows]))
+        wanted = (stage, flux, "test", "raw")
+        rows = [r for r in judgement.metrics if (r.stage, r.flux, r.period, r.target) == wanted]
+        return float(np.mean([row.rmse for row in rows]))
 
     return {
         "method": method,
@@ -116,8 +113,9 @@ def run_one(method: str, seed: int, data: str, budget: int) -> dict:
 
 def _by_gradient(method, config, group, keys, path, towers, tell) -> tuple[np.ndarray, float]:
     """(parameter values, seconds until everything was compiled that a second run would not compile again)."""
-    from mdpl.model_paths import surrogate_path
     from mdpl.surrogate.fitting import TrainingSettings, train_or_load_surrogate
+    from mdpl.surrogate.network import surrogate_path
+    from mdpl.training.problem import Problem
     from mdpl.training.trainer import Trainer
 
     compiling, weights, result = 0.0, None, None
@@ -131,7 +129,7 @@ def _by_gradient(method, config, group, keys, path, towers, tell) -> tuple[np.nd
             through = surrogate_path(surrogate)
         if phase == "gauss-newton":
             own = dataclasses.replace(own, optimiser=phase)
-        trainer = Trainer(through, [group], keys, own)
+        trainer = Trainer(Problem(through, [group], keys, own))
         compiling += _warm(trainer, weights)
         result = trainer.train(lambda epoch, losses: tell(losses), start=weights)
         weights = result.weights
@@ -141,10 +139,10 @@ def _by_gradient(method, config, group, keys, path, towers, tell) -> tuple[np.nd
 def _warm(trainer, weights) -> float:
     """Seconds of a first epoch that is thrown away: mostly compilation."""
     begin = time.perf_counter()
-    config = trainer.config
-    trainer.config = dataclasses.replace(config, epochs=1)
+    config = trainer.problem.config
+    trainer.problem.config = dataclasses.replace(config, epochs=1)
     trainer.train(start=weights)
-    trainer.config = config
+    trainer.problem.config = config
     return time.perf_counter() - begin
 
 

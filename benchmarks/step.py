@@ -32,6 +32,7 @@ def main() -> None:
     from mdpl.data import five_crops_synthetic
     from mdpl.model_paths import lsm_path
     from mdpl.towers.load import find_site_files, load_towers
+    from mdpl.training.problem import Problem
     from mdpl.training.trainer import Trainer
     from mdpl.training.windows import group_towers
     from mdpl.unknowns.search_space import select_parameters
@@ -39,24 +40,25 @@ def main() -> None:
     config = Config(windows_per_step=0, loss={"mse": 1.0})
     towers, keys = load_towers(find_site_files(options.data or five_crops_synthetic())), select_parameters(("pft",))
     groups = group_towers(towers, config)
-    trainer = Trainer(lsm_path(), groups, keys, config)
-    newton = Trainer(lsm_path(), groups, keys, dataclasses.replace(config, learner="direct", optimiser="gauss-newton"))
-    weights, moments = trainer.learner.initial()
-    unknowns = np.zeros((len(towers), newton.layout.size), np.float32)
-    starts = [task.runner.spin_up(task.default) for task in trainer.tasks]
-    counts = [task.group.last_training_window() + 1 for task in trainer.tasks]
+    problem = Problem(lsm_path(), groups, keys, config)
+    single = dataclasses.replace(config, learner="direct", optimiser="gauss-newton")
+    adam, newton = Trainer(problem).optimiser, Trainer(Problem(lsm_path(), groups, keys, single)).optimiser
+    weights, moments = adam.initial()
+    unknowns, damping = (np.asarray(part) for part in newton.initial())
+    tasks = problem.tasks
+    starts = [task.runner.spin_up(task.default) for task in tasks]
+    counts = [task.group.last_training_window() + 1 for task in tasks]
 
     def record():
-        every = zip(trainer.tasks, counts, starts, strict=True)
+        every = zip(tasks, counts, starts, strict=True)
         return [task.runner.record(task.default, count, start) for task, count, start in every]
 
     states = [states for states, _ in record()]
-    batches = [task.batch(task.columns, own) for task, own in zip(trainer.tasks, states, strict=True)]
-    damping = newton.newton.first()
+    batches = [task.batch(task.columns, of_group) for task, of_group in zip(tasks, states, strict=True)]
     what = {
         "record": record,
-        "adam": lambda: trainer._step(weights, moments, batches),
-        "gauss-newton": lambda: (newton.newton.iterate(unknowns, damping, states), record()),
+        "adam": lambda: adam.step(weights, moments, batches),
+        "gauss-newton": lambda: (newton.trial(unknowns, damping, states), record()),
     }
     compiling = {}
     for name, run in what.items():
@@ -64,7 +66,7 @@ def main() -> None:
         jax.block_until_ready(run())
         compiling[name] = time.perf_counter() - begin
     seconds = medians(what, options.repeats)
-    columns = sum(task.columns.site.size for task in trainer.tasks)
+    columns = sum(task.columns.site.size for task in tasks)
     rows = [
         {"what": name, "columns": columns, "first call s": compiling[name], "s": seconds[name],
          "over a record": seconds[name] / seconds["record"]}

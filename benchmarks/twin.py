@@ -10,7 +10,6 @@ hidden truth, errors as large as the noise floor), and how far from the truth th
 from __future__ import annotations
 
 import argparse
-import csv
 from pathlib import Path
 
 import netCDF4
@@ -18,6 +17,7 @@ import numpy as np
 
 from jlsm._xla import GRADIENT_LOOP_BYTES, prefer_cpu_flags
 from mdpl.data import five_crops_synthetic
+from mdpl.runs.directory import read_metrics, read_run
 from mdpl.towers.observations import load_observations
 
 TEST_YEAR = "2004-01-01"
@@ -40,17 +40,16 @@ def main() -> None:
     parser.add_argument("--fisher", action="store_true", help="identifiable parameters and how well they were found")
     options = parser.parse_args()
     prefer_cpu_flags(GRADIENT_LOOP_BYTES)
-    with (options.run / "metrics.csv").open(newline="") as stream:
-        rows = [row for row in csv.DictReader(stream) if row["period"] == "test" and row["target"] == "raw"]
-    rmse = {(row["site"], row["flux"], row["stage"]): float(row["rmse"]) for row in rows}
+    rows = read_metrics(options.run / "metrics.csv")
+    rmse = {(r.site, r.flux, r.stage): r.rmse for r in rows if (r.period, r.target) == ("test", "raw")}
     print("| site | flux | default | calibrated | floor | calibrated / floor |")
     print("|---|---|---:|---:|---:|---:|")
     for file in sorted(five_crops_synthetic().glob("*_Truth.nc")):
         site = file.name.split("_")[0]
         for flux in ("Qle", "Qh"):
-            floor, found = noise_floor(file, flux), rmse[site, flux, "calibrated"]
-            numbers = (rmse[site, flux, "default"], found, floor)
-            print(f"| {site} | {flux} | {' | '.join(f'{v:.1f}' for v in numbers)} | {found / floor:.2f} |")
+            floor, calibrated = noise_floor(file, flux), rmse[site, flux, "calibrated"]
+            numbers = (rmse[site, flux, "default"], calibrated, floor)
+            print(f"| {site} | {flux} | {' | '.join(f'{v:.1f}' for v in numbers)} | {calibrated / floor:.2f} |")
     if options.fisher:
         print_identifiable(options.run)
 
@@ -61,23 +60,22 @@ def print_identifiable(run_directory: Path) -> None:
     from mdpl.data.truth import hidden_truth
     from mdpl.model_paths import lsm_path
     from mdpl.posterior.identifiability import IDENTIFIABLE, information
-    from mdpl.runs.reader import read_run
     from mdpl.towers.load import find_site_files, load_towers
-    from mdpl.training.trainer import Trainer
+    from mdpl.training.problem import Problem
     from mdpl.training.windows import group_towers
     from mdpl.unknowns.search_space import select_parameters
 
     config = load_config(run_directory / "config.toml")
     keys = select_parameters(config.parameters, config.exclude)
     towers = load_towers(find_site_files(config.data, config.sites), config.lai)
-    found = {(row.site, row.name): row.calibrated for row in read_run(run_directory).parameters}
+    calibrated = {(row.site, row.name): row.calibrated for row in read_run(run_directory).parameters}
     files = {file.name.split("_")[0]: file for file in five_crops_synthetic().glob("*_Truth.nc")}
     path, hidden = lsm_path(), hidden_truth()
     print(f"\nIdentifiable: standard deviation of the best estimate at most {IDENTIFIABLE:.0%} of the range.\n")
     print("| site | parameter | deviation, % of range | default - truth | found - truth |")
     print("|---|---|---:|---:|---:|")
     count = within = near = 0
-    for task in Trainer(path, group_towers(towers, config), keys, config).tasks:
+    for task in Problem(path, group_towers(towers, config), keys, config).tasks:
         space = task.space
         truth = [
             [hidden[site].get(key, space.default[s, i]) for i, key in enumerate(space.keys)]
@@ -92,7 +90,7 @@ def print_identifiable(run_directory: Path) -> None:
                     continue
                 span, key = space.upper[i] - space.lower[i], told.keys[i]
                 before = (space.default[s, i] - truth[s][i]) / span
-                after = (found[site, key] - truth[s][i]) / span
+                after = (calibrated[site, key] - truth[s][i]) / span
                 count, within, near = count + 1, within + (abs(after) <= 0.1), near + (abs(before) <= 0.1)
                 print(f"| {site} | {key} | {deviations[s, i]:.1%} | {before:+.1%} | {after:+.1%} |")
             others = [k for i, k in enumerate(told.keys) if told.active[s, i] and not identifiable[s, i]]

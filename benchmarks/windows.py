@@ -57,14 +57,13 @@ def gradients_by_reset(data: str, months: list[int]) -> tuple[tuple[str, ...], t
     from mdpl.model_paths import lsm_path
     from mdpl.towers.intervals import interval_means
     from mdpl.towers.load import find_site_files, load_towers
-    from mdpl.training.trainer import Trainer
+    from mdpl.training.problem import Problem
     from mdpl.training.windows import group_towers
     from mdpl.unknowns.search_space import select_parameters
 
     config = Config(learner="direct", loss={"mse": 1.0}, window_days=30)
     groups = group_towers(load_towers(find_site_files(data or five_crops_synthetic())), config)
-    trainer = Trainer(lsm_path(), groups[:1], select_parameters(("pft",)), config)
-    (task,) = trainer.tasks
+    (task,) = Problem(lsm_path(), groups[:1], select_parameters(("pft",)), config).tasks
     group, space, default = task.group, task.space, task.default
     lanes = -(-len(space.keys) // 8) * 8
     spans = jnp.asarray(space.upper - space.lower, jnp.float32)

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from mdpl.calibration import Progress, calibrate
+from mdpl.calibration import CalibrationProgress, calibrate
 from mdpl.config import Config
 from mdpl.data import five_crops_synthetic
 from mdpl.towers.load import find_site_files, load_towers
@@ -28,20 +28,22 @@ config = Config(
 )
 
 # All sites run side by side; the scores come from the model run again over the whole stretch.
-found = calibrate(
+calibration = calibrate(
     config,
     towers=towers,
-    progress=Progress(stage=print, epoch=lambda epoch, epochs, losses: print(f"epoch {epoch} of {epochs}: {losses}")),
+    progress=CalibrationProgress(
+        stage=print, epoch=lambda epoch, epochs, losses: print(f"epoch {epoch} of {epochs}: {losses}")
+    ),
     overwrite=True,
 )
 
 print(f"\n{'site':12}{'parameter':32}{'default':>9}{'calibrated':>12}")
-for site, name, default, calibrated, *_ in found.parameters:
-    print(f"{site:12}{name:32}{default:9.2f}{calibrated:12.2f}")
+for row in calibration.parameters:
+    print(f"{row.site:12}{row.name:32}{row.default:9.2f}{row.calibrated:12.2f}")
 
 print(f"\n{'site':12}{'flux':6}{'period':8}{'stage':12}{'RMSE, W m-2':>12}")
-for site, stage, row in found.metrics:
+for row in calibration.metrics:
     if row.flux in ("Qle", "Qh"):
-        print(f"{site:12}{row.flux:6}{row.period:8}{stage:12}{row.scores.rmse:12.1f}")
+        print(f"{row.site:12}{row.flux:6}{row.period:8}{row.stage:12}{row.rmse:12.1f}")
 
-print(f"\nTables, figures and report.html: {found.directory}")
+print(f"\nTables, figures and report.html: {calibration.directory}")

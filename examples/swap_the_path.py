@@ -5,10 +5,12 @@ from pathlib import Path
 
 from mdpl.config import Config
 from mdpl.data import five_crops_synthetic
-from mdpl.model_paths import lsm_path, surrogate_path
+from mdpl.model_paths import lsm_path
 from mdpl.surrogate.fitting import TrainingSettings, train_or_load_surrogate
+from mdpl.surrogate.network import surrogate_path
 from mdpl.surrogate.runs import DataSettings
 from mdpl.towers.load import find_site_files, load_towers
+from mdpl.training.problem import Problem
 from mdpl.training.trainer import Trainer
 from mdpl.training.windows import group_towers
 from mdpl.unknowns.search_space import select_parameters
@@ -35,10 +37,10 @@ print(f"R2 of the surrogate's Qle on unseen parameters and unseen days: {skill['
 paths = {"land surface model": lsm_path(), "surrogate": surrogate_path(surrogate)}
 config = Config(parameters=keys, learner="direct", window_days=DAYS, epochs=5, spinup_years=1)
 groups = group_towers([tower], config)
-trained = {name: Trainer(path, groups, keys, config).train() for name, path in paths.items()}
+trained = {name: Trainer(Problem(path, groups, keys, config)).train() for name, path in paths.items()}
 
 # Whatever path found the parameters, the model judges them: no epochs, started from the trained weights.
-judge = Trainer(lsm_path(), groups, keys, dataclasses.replace(config, epochs=0))
+judge = Trainer(Problem(lsm_path(), groups, keys, dataclasses.replace(config, epochs=0)))
 default = judge.train().rows[0].record_loss
 print(f"loss of the model with its default parameters: {default:.4f}")
 judged = {name: judge.train(start=result.weights).rows[0].record_loss for name, result in trained.items()}

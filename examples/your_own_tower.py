@@ -26,10 +26,10 @@ table[["Qle", "Qh"]].to_netcdf("my_tower/XX-Own_Flux.nc")
 plants = ("vcmax25", "ball_berry_slope")  # leave this out for all plant parameters
 sizes = {"window_days": 30, "epochs": 5, "spinup_years": 1}  # leave these out for a record of years
 config = Config(data="my_tower", output="runs/XX-Own", parameters=plants, learner="direct", **sizes)
-found = calibrate(config, overwrite=True)
+calibration = calibrate(config, overwrite=True)
 
-print(*found.notes, sep="\n")
-for site, name, default, calibrated, *_ in found.parameters:
-    print(f"{site} {name}: {default:.2f} -> {calibrated:.2f}")
-for _, stage, row in found.metrics:
-    print(f"{row.flux} {row.period} {stage}: RMSE {row.scores.rmse:.1f} W m-2, R {row.scores.r:.2f}")
+print(*calibration.notes, sep="\n")
+for row in calibration.parameters:
+    print(f"{row.site} {row.name}: {row.default:.2f} -> {row.calibrated:.2f}")
+for row in calibration.metrics:
+    print(f"{row.flux} {row.period} {row.stage}: RMSE {row.rmse:.1f} W m-2, R {row.r:.2f}")

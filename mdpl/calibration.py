@@ -7,48 +7,43 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import jax
-import jax.numpy as jnp
-import numpy as np
-
-from jlsm.parameters import Parameters
 from mdpl.config import Config
-from mdpl.model_paths import Path as ModelPath
+from mdpl.model_paths import ModelPath, lsm_path
 from mdpl.runs import directory as run_directory
-from mdpl.scores.evaluation import ScoreRow, score_fluxes
-from mdpl.towers.intervals import model_time
+from mdpl.runs.rows import CourseRow, ParameterRow
+from mdpl.scores.evaluation import MetricRow
 from mdpl.towers.load import Tower, find_site_files, load_towers
-from mdpl.towers.observations import FLUXES
 from mdpl.training.checkpoints import Checkpoints
+from mdpl.training.judging import Judgement
 from mdpl.training.learners import NetworkLearner
-from mdpl.training.runner import Given, Runner
-from mdpl.training.state import Task as TrainingTask
+from mdpl.training.notes import notes_of
+from mdpl.training.problem import Problem
+from mdpl.training.runner import Runner
 from mdpl.training.state import Trained
 from mdpl.training.stops import NonFiniteError
 from mdpl.training.trainer import Trainer
-from mdpl.training.windows import at_columns, group_towers
-from mdpl.unknowns.generator import FILE, save_generator
+from mdpl.training.windows import Group, group_towers
+from mdpl.unknowns.generator import GENERATOR_FILE, save_generator
 from mdpl.unknowns.search_space import declared_forms, select_parameters
 
-STAGES = ("default", "calibrated")
+EMBEDDED = "five_crops_synthetic"
+"""name of the run directory where the embedded towers are calibrated"""
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """What a calibration found; the run directory holds the same and more."""
+    """What a calibration gives back; the run directory holds the same and more."""
 
     directory: Path
-    metrics: list[tuple[str, str, ScoreRow]]
-    """(site, stage, scores)"""
-    parameters: list[tuple]
-    """rows of parameters.csv"""
+    metrics: list[MetricRow]
+    parameters: list[ParameterRow]
     trained: Trained
     notes: list[str]
     """one line each, for the reader: splits, clipping, where the best parameters came from"""
 
 
 @dataclass
-class Progress:
+class CalibrationProgress:
     """Callbacks through which a calibration tells how far it is; by default it keeps quiet."""
 
     stage: Callable[[str], None] = lambda text: None
@@ -60,7 +55,7 @@ def calibrate(
     *,
     path: ModelPath | None = None,
     towers: list[Tower] | None = None,
-    progress: Progress | None = None,
+    progress: CalibrationProgress | None = None,
     overwrite: bool = False,
     resume: bool = False,
 ) -> Calibration:
@@ -78,87 +73,86 @@ def calibrate(
         InputError: anything wrong with config, data or run directory.
         NonFiniteError: a loss or gradient that is not finite; ``stopped.json`` then holds the details.
     """
-    config = config.check()
-    progress = progress or Progress()
+    progress, judge = progress or CalibrationProgress(), path or lsm_path()
+    config, towers = _resolved(config.check(), towers, progress)
     keys = select_parameters(config.parameters, config.exclude)
     forms = declared_forms(config.time_varying, keys)
-    embedded = towers is None and not config.data
+    groups = group_towers(towers, config)
+
+    def trainer_through(through: ModelPath) -> Trainer:
+        return Trainer(Problem(through, groups, keys, config, forms))
+
+    trainer = trainer_through(judge)  # before anything is written: it refuses what does not fit
+    directory = run_directory.create_run_directory(config.output, overwrite, resume)
+    if not resume:
+        run_directory.write_config(directory, config)
+    phases = {"checkpoints": trainer}
+    if config.path != "lsm":
+        imitation = {"checkpoints_surrogate": trainer_through(_surrogate(judge, towers, keys, progress))}
+        phases = imitation | (phases if config.path == "surrogate-then-lsm" else {})
+    trained: Trained | None = None
+    for folder, trainer in phases.items():
+        trained = _train(trainer, directory, folder, trained, resume, progress)
+    assert trained is not None  # there is a phase
+    run_directory.write_losses(directory, trained.rows)
+    parameters = _write_parameters(directory, trainer, trained)
+    judgement = _judged(directory, trainer.problem, judge, trained, progress)
+    run_directory.write_metrics(directory, judgement.metrics)
+    progress.stage("drawing")
+    _draw(directory, groups, judgement, trained)
+    return Calibration(directory, judgement.metrics, parameters, trained, notes_of(trainer.problem, trained))
+
+
+def _resolved(config: Config, towers: list[Tower] | None, progress: CalibrationProgress) -> tuple[Config, list[Tower]]:
+    """The towers, and the config with its data folder, sites and output named."""
+    name = ""
     if towers is None:
-        if embedded:
-            config = dataclasses.replace(config, data=str(_embedded_data(progress)))
+        if not config.data:
+            from mdpl.data import five_crops_synthetic
+
+            data = five_crops_synthetic(lambda text, done, total: progress.stage(f"embedded data: {text}"))
+            config, name = dataclasses.replace(config, data=str(data)), "" if config.sites else EMBEDDED
         progress.stage("reading towers")
         towers = load_towers(find_site_files(config.data, config.sites), config.lai)
     labels = tuple(tower.label for tower in towers)
-    name = "five_crops_synthetic" if embedded and not config.sites else "+".join(labels)
-    output = config.output or str(Path("runs") / name)
-    config = dataclasses.replace(config, sites=config.sites or labels, output=output)
-    groups = group_towers(towers, config)
-    if path is None:
-        from mdpl.model_paths import lsm_path
-
-        path = lsm_path()
-    trainer, result = Trainer(path, groups, keys, config, forms), None
-    directory = run_directory.create_run_directory(output, overwrite, resume)
-    if not resume:
-        run_directory.write_config(directory, config)
-    imitation = None if config.path == "lsm" else _surrogate(path, towers, keys, progress)
-    for phase in (imitation, path) if config.path == "surrogate-then-lsm" else (imitation or path,):
-        if trainer.path is not phase:
-            trainer = Trainer(phase, groups, keys, config, forms)
-        folder = directory / ("checkpoints" if phase is path else "checkpoints_surrogate")
-        start = None if result is None else result.weights
-        result = _train(trainer, directory, folder, start, resume, progress)
-    run_directory.write_losses(directory, result.rows)
-    parameters = _write_parameters(directory, trainer, result)
-    metrics, notes, series = [], _notes(trainer, config, result), {}
-    for task in trainer.tasks:
-        learned = trainer.parameters(task, result.unknowns)
-        if trainer.path is imitation:
-            progress.stage("running the whole record, the surrogate's own claim")
-            run_stage(None, task, "surrogate", learned, metrics, {})
-        judged = task._replace(runner=Runner(path, task.group, config))
-        for stage, params in {"default": task.default, "calibrated": learned}.items():
-            progress.stage(f"running the whole record, {stage} parameters")
-            run_stage(directory, judged, stage, params, metrics, series)
-    run_directory.write_metrics(directory, metrics)
-    progress.stage("drawing")
-    from mdpl.report.plots import draw_run
-
-    splits = {tower.label: split for group in groups for tower, split in zip(group.towers, group.splits, strict=True)}
-    draw_run(directory, towers, splits, metrics, result.rows, series)
-    from mdpl.report.page import write_report
-
-    write_report(directory)
-    return Calibration(directory, metrics, parameters, result, notes)
+    output = config.output or str(Path("runs") / (name or "+".join(labels)))
+    return dataclasses.replace(config, sites=config.sites or labels, output=output), towers
 
 
-def _embedded_data(progress: Progress) -> Path:
-    from mdpl.data import five_crops_synthetic
-
-    return five_crops_synthetic(lambda text, done, total: progress.stage(f"embedded data: {text}"))
-
-
-def _surrogate(teacher: ModelPath, towers: list[Tower], keys: tuple[str, ...], progress: Progress) -> ModelPath:
+def _surrogate(
+    teacher: ModelPath, towers: list[Tower], keys: tuple[str, ...], progress: CalibrationProgress
+) -> ModelPath:
     """The path through a surrogate of ``teacher`` at these towers, from the cache where one was trained before."""
     from mdpl.data.synthetic import cache_folder
-    from mdpl.model_paths import surrogate_path
     from mdpl.surrogate.fitting import train_or_load_surrogate
+    from mdpl.surrogate.network import surrogate_path
+
+    def told(what: str, share: float) -> None:
+        progress.stage(f"surrogate: {what}, {share:.0%}")
 
     progress.stage("surrogate")
-    told = lambda what, share: progress.stage(f"surrogate: {what}, {share:.0%}")  # noqa: E731
-    return surrogate_path(
-        train_or_load_surrogate(towers, keys, cache_folder() / "surrogates", teacher=teacher, progress=told)
-    )
+    cache = cache_folder() / "surrogates"
+    return surrogate_path(train_or_load_surrogate(towers, keys, cache, teacher=teacher, progress=told))
 
 
-def _train(trainer: Trainer, directory: Path, folder: Path, start, resume: bool, progress: Progress) -> Trained:
+def _train(
+    trainer: Trainer,
+    directory: Path,
+    folder: str,
+    before: Trained | None,
+    resume: bool,
+    progress: CalibrationProgress,
+) -> Trained:
     """Train, with checkpoints in ``folder``; leaves ``stopped.json`` in the run directory where something breaks."""
-    checkpoints = Checkpoints(folder)
-    progress.stage(f"training {', '.join(trainer.labels)}")
-    epochs = trainer.config.epochs
+    checkpoints = Checkpoints(directory / folder)
+    problem = trainer.problem
+    progress.stage(f"training {', '.join(problem.labels)}")
     try:
         return trainer.train(
-            lambda epoch, losses: progress.epoch(epoch, epochs, losses), checkpoints, resume=resume, start=start
+            lambda epoch, losses: progress.epoch(epoch, problem.config.epochs, losses),
+            checkpoints,
+            resume=resume,
+            start=None if before is None else before.weights,
         )
     except NonFiniteError as error:
         run_directory.write_stop(directory, error.details)
@@ -167,81 +161,53 @@ def _train(trainer: Trainer, directory: Path, folder: Path, start, resume: bool,
         checkpoints.close()
 
 
-def _write_parameters(directory: Path, trainer: Trainer, result: Trained) -> list[tuple]:
+def _write_parameters(directory: Path, trainer: Trainer, trained: Trained) -> list[ParameterRow]:
     """parameters.csv, the courses of what changes with time, and the generator; returns the rows of the first."""
-    rows, courses = [], []
-    varying = [i for i, form in enumerate(trainer.layout.forms) if form != "constant"]
-    for task in trainer.tasks:
-        values, unknowns = result.values[task.rows], result.unknowns[task.rows]
-        rows += run_directory.parameter_rows(task.group.labels, task.space, values, trainer.layout, unknowns)
-        course = trainer.courses(task, result.unknowns) if varying else None
+    problem = trainer.problem
+    layout, rows, courses = problem.layout, [], []
+    varying = [i for i, form in enumerate(layout.forms) if form != "constant"]
+    for task in problem.tasks:
+        values, unknowns = trained.values[task.rows], trained.unknowns[task.rows]
+        rows += run_directory.parameter_rows(task.group.labels, task.space, values, layout, unknowns)
+        if not varying:
+            continue
+        course = problem.courses(task, trained.unknowns)
         for s, i in ((s, i) for s in range(len(task.group.towers)) for i in varying if task.space.active[s, i]):
-            start = (task.group.labels[s], trainer.layout.keys[i])
-            courses += [(*start, day + 1, course[day, s, i], task.space.default[s, i]) for day in range(len(course))]
-    run_directory.write_parameters(directory, rows)
+            label, default = task.group.labels[s], float(task.space.default[s, i])
+            courses += [
+                CourseRow(label, layout.keys[i], day + 1, float(course[day, s, i]), default)
+                for day in range(len(course))
+            ]
+    run_directory.write_parameter_rows(directory, rows)
     if courses:
         run_directory.write_courses(directory, courses)
-    if isinstance(trainer.learner, NetworkLearner):
-        network = trainer.learner.network
-        run_directory.write_whole(directory / FILE, lambda part: save_generator(part, network, result.weights))
+    learner = getattr(trainer.optimiser, "learner", None)
+    if isinstance(learner, NetworkLearner):
+        save_generator(directory / GENERATOR_FILE, learner.network, trained.weights)
     return rows
 
 
-def run_stage(
-    directory: Path | None, task: TrainingTask, stage: str, params: Given, metrics: list, series: dict
-) -> None:
-    """Spin up, run the whole record, write NetCDF (no directory: none), score; collects ``metrics``, ``series``."""
-    from jlsm.io import to_dataset, write_dataset
-
-    group = task.group
-    outputs = task.runner.whole_record(params)
-    for s, (tower, split) in enumerate(zip(group.towers, group.splits, strict=True)):
-        own = jax.tree.map(lambda leaf, s=s, n=tower.forcing.steps: leaf[:n, ..., s], outputs)
-        if directory is not None:
-            dataset = to_dataset(own, tower.forcing, tower.site, params=_written(task, params, s))
-            dataset.attrs["parameter_stage"] = stage
-            write_dataset(dataset, directory / f"{tower.label}_{stage}.nc")
-        given = [flux for flux in FLUXES if getattr(own, flux) is not None]
-        fluxes = {flux: np.asarray(getattr(own, flux), np.float64) for flux in given}
-        periods = {"train": split.train, "test": split.test}
-        if split.validation is not None:
-            periods["validation"] = split.validation
-        rows = score_fluxes(fluxes, model_time(tower.forcing), tower.observations, periods)
-        metrics += [(tower.label, stage, row) for row in rows]
-        series[tower.label, stage] = fluxes
+def _judged(
+    directory: Path, problem: Problem, judge: ModelPath, trained: Trained, progress: CalibrationProgress
+) -> Judgement:
+    """The default and the calibrated parameters over the whole record, by the judge; the surrogate's claim beside."""
+    judgement, spinup_years = Judgement(), problem.config.spinup_years
+    for task in problem.tasks:
+        calibrated = problem.parameters(task, trained.unknowns)
+        if problem.path is not judge:
+            progress.stage("running the whole record, the surrogate's own claim")
+            judgement.add(task.runner, "surrogate", calibrated)
+        runner = Runner(judge, task.group, spinup_years)
+        for stage, params in {"default": task.default, "calibrated": calibrated}.items():
+            progress.stage(f"running the whole record, {stage} parameters")
+            judgement.add(runner, stage, params, directory)
+    return judgement
 
 
-def _written(task: TrainingTask, params: Given, s: int) -> Parameters:
-    """A site's parameters as its file names them: means over the record where they change with time."""
-    if not isinstance(params, Parameters):
-        params = params(task.group.forcing(0, task.group.towers[s].forcing.steps))
-    own = at_columns(params, s)
-    return jax.tree.map(lambda leaf: leaf.mean() if jnp.ndim(leaf) else leaf, own)
+def _draw(directory: Path, groups: list[Group], judgement: Judgement, trained: Trained) -> None:
+    """All pictures, and the report."""
+    from mdpl.report.page import write_report
+    from mdpl.report.plots import draw_run
 
-
-def _notes(trainer: Trainer, config: Config, result: Trained) -> list[str]:
-    notes = []
-    pairs = [pair for t in trainer.tasks for pair in zip(t.group.towers, t.group.splits, strict=True)]
-    judged = "validation years" if config.validation_years else "training years"
-    for s, (tower, split) in enumerate(pairs):
-        notes.append(f"{tower.label}: {split.words}; target {config.target}, {tower.observations.step} observations")
-        notes += [f"{tower.label}: {note}" for note in tower.observations.notes]
-        rows = [row for row in result.rows if row.site == tower.label and row.epoch > 0]
-        clipped = [row for row in rows if row.clipped]
-        if clipped:
-            largest = max(row.gradient_norm for row in clipped)
-            notes.append(
-                f"{tower.label}: gradient clipped in {len(clipped)} of {len(rows)} epochs "
-                f"(largest norm {largest:.3g}, clip_norm {config.clip_norm:g})"
-            )
-        best = int(result.best_epoch[s])
-        if best == 0:
-            notes.append(f"{tower.label}: no epoch beat the default on the {judged}: the default is kept")
-        elif best != result.last_epoch:
-            notes.append(f"{tower.label}: lowest loss on the {judged} at epoch {best} of {config.epochs}: used")
-    if result.last_epoch < config.epochs:
-        notes.append(
-            f"stopped early after epoch {result.last_epoch} of {config.epochs}: {config.patience} refresh(es) without "
-            f"a better loss on the {judged}"
-        )
-    return notes
+    draw_run(directory, groups, judgement, trained.rows)
+    write_report(directory)

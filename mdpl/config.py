@@ -1,157 +1,103 @@
-"""What a calibration is told: one flat, typed table that reads from and writes to TOML."""
+"""What a calibration is told: one flat, typed table of settings that reads from and writes to TOML.
+
+``SETTINGS`` holds kind, default, choices, bounds, unit and meaning of each, as ``jlsm.PARAMETERS`` does for
+parameters; checks, messages and the page docs/configuration.md are made from it.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
 import tomllib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from jlsm.errors import InputError
+from mdpl.scores.losses import LOSSES
+from mdpl.towers.observations import SCORED_FLUXES, TARGETS
+from mdpl.unknowns.time_varying import FORMS
 
-PATHS = ("lsm", "surrogate", "surrogate-then-lsm")
-TARGETS = ("raw", "corrected")
-LEARNERS = ("network", "direct")
-OPTIMISERS = ("adam", "gauss-newton")
-SCHEDULES = ("cosine", "constant")
-SMALLEST = {"epochs": 0, "window_days": 1, "windows_per_step": 0, "refresh_every": 1, "spinup_years": 1,
-            "warmup_years": 0, "seed": 0, "hidden": 1, "feature_days": 1, "harmonics": 1, "warmup_epochs": 0,
-            "validation_years": 0, "patience": 0}  # fmt: skip
 LEARNING_RATES = {"network": 0.02, "direct": 0.1}
 """peak step where the config leaves it to the learner: a weight of the network moves every site's parameters"""
 
 
-@dataclass(frozen=True)
-class Config:
-    """A calibration. Every field is a key of ``config.toml``."""
+class Kind(StrEnum):
+    """What a setting's value is; the text says it in messages."""
 
-    data: str = ""
-    """folder with <SITE>_*_Met.nc and _Flux.nc files; empty: the embedded synthetic data set"""
-    sites: tuple[str, ...] = ()
-    """site codes or starts of record names; empty: every pair in the folder"""
-    output: str = ""
-    """run directory; empty: runs/<sites>"""
-    path: str = "lsm"
-    """what is differentiated: the land surface model (``lsm``), the ``surrogate`` that imitates it, or one after the
-    other (``surrogate-then-lsm``); scores always come from the land surface model"""
-    parameters: tuple[str, ...] = ("pft",)
-    """``pft``, keys, names or globs (``soil.*``)"""
-    exclude: tuple[str, ...] = ()
-    """keys, names or globs left at their default"""
-    lai: str = "LAI"
-    """variable of the Met file that gives the leaf area index: ``LAI`` or ``LAI_alternative``"""
-    target: str = "raw"
-    """observations to fit: ``raw`` or ``corrected`` (for energy-balance closure)"""
-    fluxes: dict[str, float] = field(default_factory=lambda: {"Qle": 1.0, "Qh": 1.0})
-    """weight of each flux in the loss"""
-    loss: dict[str, float] = field(default_factory=lambda: {"mse": 1.0, "correlation": 1.0})
-    """weight of each loss: mse, rmse, huber, nse, kge, correlation (1 - R)"""
-    prior: float = 0.0
-    """weight of the mean squared offset from the default parameters, added to the loss"""
-    learner: str = "network"
-    """``network``: one generator g_z for all sites; ``direct``: each site's parameters for themselves"""
-    optimiser: str = "adam"
-    """``adam``, or ``gauss-newton`` for the direct learner through the land surface model: an epoch is then one
-    iteration (learning rate, clipping, windows per step and refreshes have no part in it)"""
-    encoder: str = "gru"
-    """how the generator reads a site's weather: gru, lstm, tcn or transformer"""
-    hidden: int = 32
-    """width of the generator"""
-    feature_days: int = 7
-    """days in a period of the weather the generator reads"""
-    time_varying: dict[str, str] = field(default_factory=dict)
-    """parameter -> ``constant``, ``seasonal`` or ``phenology``; those not named are constant"""
-    harmonics: int = 1
-    """harmonics of a year in a seasonal parameter"""
-    epochs: int = 24
-    """passes over the training windows"""
-    learning_rate: float = -1.0
-    """Adam's peak step; -1: the learner's own (network 0.02, direct 0.1)"""
-    schedule: str = "cosine"
-    """``cosine``: decays to a twentieth; ``constant``"""
-    warmup_epochs: int = 0
-    """epochs over which the step rises from a twentieth to its peak"""
-    clip_norm: float = 1.0
-    """largest norm of the gradient (of a site's unknowns, or of the weights); longer ones are shortened and reported"""
-    gradient: str = "auto"
-    """``forward``, ``reverse`` or ``auto``: how the derivative is taken"""
-    window_days: int = 91
-    """length of a training window, days"""
-    windows_per_step: int = 4
-    """windows per site in one optimiser step, drawn without replacement; 0: all of them"""
-    refresh_every: int = 4
-    """epochs between forward runs of the record that renew the windows' start states"""
-    spinup_years: int = 3
-    """passes over the first year before a record starts"""
-    warmup_years: int = 1
-    """years of the record that run before the first scored step (records of three years or more)"""
-    test_years: int = -1
-    """whole years held back at the end; -1: 30 % of the record, at least one"""
-    validation_years: int = 0
-    """whole years before the test that choose the best epoch instead of the training years; not trained on"""
-    patience: int = 0
-    """stop after this many refreshes without a better loss; 0: run all epochs"""
-    seed: int = 0
-    """of the draw of windows and of the network's first weights; nothing else is random"""
+    TEXT = "a text"
+    WHOLE = "a whole number"
+    NUMBER = "a number"
+    TEXTS = "a list of texts"
+    NUMBER_TABLE = "a table of numbers"
+    TEXT_TABLE = "a table of texts"
 
-    def check(self) -> Config:
-        """This config, after its values were checked. Raises InputError."""
-        from mdpl.scores.losses import LOSSES
-        from mdpl.towers.observations import FLUXES
-        from mdpl.unknowns.time_varying import FORMS
 
-        _one_of("path", self.path, PATHS)
-        _one_of("target", self.target, TARGETS)
-        _one_of("lai", self.lai, ("LAI", "LAI_alternative"))
-        _one_of("gradient", self.gradient, ("auto", "forward", "reverse"))
-        _one_of("learner", self.learner, LEARNERS)
-        _one_of("optimiser", self.optimiser, OPTIMISERS)
-        if self.optimiser == "gauss-newton" and (self.learner != "direct" or self.path != "lsm"):
-            raise InputError(
-                f"config: optimiser = 'gauss-newton' with learner = {self.learner!r}, path = {self.path!r}: "
-                "it needs learner = 'direct' and path = 'lsm'"
-            )
-        _one_of("encoder", self.encoder, ("gru", "lstm", "tcn", "transformer"))
-        _one_of("schedule", self.schedule, SCHEDULES)
-        for name, table, allowed in (("fluxes", self.fluxes, FLUXES), ("loss", self.loss, tuple(LOSSES))):
-            for key, weight in table.items():
-                _one_of(f"{name} key", key, allowed)
-                if not weight >= 0:
-                    raise InputError(f"config: {name}.{key} = {weight}: a weight must be 0 or more")
-            if not sum(table.values()) > 0:
-                raise InputError(f"config: {name}: no positive weight: give e.g. {allowed[0]} = 1.0")
-        for name, smallest in SMALLEST.items():
-            if getattr(self, name) < smallest:
-                raise InputError(f"config: {name} = {getattr(self, name)}: must be {smallest} or more")
-        for key, form in self.time_varying.items():
-            _one_of(f"time_varying.{key}", form, FORMS)
-        if self.encoder == "transformer" and self.hidden % 4:
-            raise InputError(f"config: hidden = {self.hidden}: must be a multiple of 4 for a transformer's heads")
-        if not (self.learning_rate > 0 or self.learning_rate == -1):
-            raise InputError(f"config: learning_rate = {self.learning_rate}: must be above 0, or -1 for the learner's")
-        if not self.clip_norm > 0:
-            raise InputError(f"config: clip_norm = {self.clip_norm}: must be above 0")
-        if not self.prior >= 0:
-            raise InputError(f"config: prior = {self.prior}: must be 0 or more")
-        if self.epochs and self.warmup_epochs >= self.epochs:
-            raise InputError(f"config: warmup_epochs = {self.warmup_epochs}: must be fewer than epochs = {self.epochs}")
-        if self.test_years == 0 or self.test_years < -1:
-            raise InputError(f"config: test_years = {self.test_years}: must be 1 or more, or -1 for 30 % of the record")
-        return self
+class Setting(NamedTuple):
+    """One key of ``config.toml``."""
+
+    name: str
+    kind: Kind
+    default: Any
+    """None: not given"""
+    meaning: str
+    choices: tuple[str, ...] = ()
+    """values of a text, keys of a table of numbers, values of a table of texts; empty: any"""
+    lower: float | None = None
+    """smallest value"""
+    above: float | None = None
+    """bound that a value must exceed"""
+    unit: str = "-"
 
     @property
-    def peak_rate(self) -> float:
-        """The peak learning rate in use."""
-        return self.learning_rate if self.learning_rate > 0 else LEARNING_RATES[self.learner]
+    def optional(self) -> bool:
+        """Whether it may be left out, which has a meaning of its own."""
+        return self.default is None
 
-    def to_toml(self) -> str:
-        """The config as TOML text."""
-        import tomli_w
+    def typed(self, value: Any, where: str = "config") -> Any:
+        """A plain value (from TOML, say) in the type of the setting. Raises InputError."""
+        kind, number = self.kind, isinstance(value, int | float) and not isinstance(value, bool)
+        if value is None and self.optional:
+            return None
+        if kind is Kind.TEXT and isinstance(value, str):
+            return value
+        if kind is Kind.WHOLE and number and not isinstance(value, float):
+            return value
+        if kind is Kind.NUMBER and number:
+            return float(value)
+        if kind is Kind.TEXTS and isinstance(value, list | tuple) and all(isinstance(v, str) for v in value):
+            return tuple(value)
+        if isinstance(value, dict):
+            if kind is Kind.TEXT_TABLE and all(isinstance(v, str) for v in value.values()):
+                return dict(value)
+            numbers = all(isinstance(v, int | float) and not isinstance(v, bool) for v in value.values())
+            if kind is Kind.NUMBER_TABLE and numbers:
+                return {key: float(weight) for key, weight in value.items()}
+        raise InputError(f"{where}: {self.name} = {value!r}: must be {kind}")
 
-        plain = {key: list(value) if isinstance(value, tuple) else value for key, value in vars(self).items()}
-        return tomli_w.dumps(plain)
+    def check(self, value: Any) -> None:
+        """Raise InputError where a value of the right type is not one of the choices or out of bounds."""
+        if self.kind is Kind.TEXT and self.choices:
+            _one_of(self.name, value, self.choices)
+        elif self.kind is Kind.TEXT_TABLE and self.choices:
+            for key, text in value.items():
+                _one_of(f"{self.name}.{key}", text, self.choices)
+        elif self.kind is Kind.NUMBER_TABLE:
+            for key, weight in value.items():
+                _one_of(f"{self.name} key", key, self.choices)
+                if not weight >= 0:
+                    raise InputError(f"config: {self.name}.{key} = {weight}: a weight must be 0 or more")
+            if not sum(value.values()) > 0:
+                raise InputError(f"config: {self.name}: no positive weight: give e.g. {self.choices[0]} = 1.0")
+        elif value is not None and self.lower is not None and not value >= self.lower:
+            raise InputError(f"config: {self.name} = {value}: must be {self.lower:g} or more{self._or_leave_out}")
+        elif value is not None and self.above is not None and not value > self.above:
+            raise InputError(f"config: {self.name} = {value}: must be above {self.above:g}{self._or_leave_out}")
+
+    @property
+    def _or_leave_out(self) -> str:
+        return ", or left out" if self.optional else ""
 
 
 def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
@@ -159,39 +105,171 @@ def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
         raise InputError(f"config: {name} = {value!r}: use one of {', '.join(allowed)}")
 
 
+SETTINGS: dict[str, Setting] = {
+    setting.name: setting
+    for setting in (
+        Setting("data", Kind.TEXT, "",
+                "folder with `<SITE>_*_Met.nc` and `_Flux.nc` files, relative to the file that names it; empty: the "
+                "embedded synthetic data set"),
+        Setting("sites", Kind.TEXTS, (),
+                "site codes or starts of record names; empty: every pair in the folder"),
+        Setting("output", Kind.TEXT, "", "run directory; empty: `runs/<sites>`"),
+        Setting("path", Kind.TEXT, "lsm",
+                "what is differentiated: the land surface model, the surrogate that imitates it, or one after the "
+                "other; scores always come from the land surface model",
+                ("lsm", "surrogate", "surrogate-then-lsm")),
+        Setting("parameters", Kind.TEXTS, ("pft",), "`pft`, keys, names or globs (`soil.*`)"),
+        Setting("exclude", Kind.TEXTS, (), "keys, names or globs left at their default"),
+        Setting("lai", Kind.TEXT, "LAI", "variable of the Met file that gives the leaf area index",
+                ("LAI", "LAI_alternative")),
+        Setting("target", Kind.TEXT, "raw",
+                "observations to fit: as measured, or corrected for energy-balance closure", TARGETS),
+        Setting("fluxes", Kind.NUMBER_TABLE, {"Qle": 1.0, "Qh": 1.0}, "weight of each flux in the loss", SCORED_FLUXES),
+        Setting("loss", Kind.NUMBER_TABLE, {"mse": 1.0, "correlation": 1.0},
+                "weight of each loss (`correlation` is 1 - R)", tuple(LOSSES)),
+        Setting("prior", Kind.NUMBER, 0.0,
+                "weight of the mean squared offset from the default parameters, added to the loss", lower=0),
+        Setting("learner", Kind.TEXT, "network",
+                "`network`: one generator g_z for all sites; `direct`: each site's parameters for themselves",
+                ("network", "direct")),
+        Setting("optimiser", Kind.TEXT, "adam",
+                "`gauss-newton` is for the direct learner through the land surface model: an epoch is then one "
+                "iteration (learning rate, clipping, windows per step and refreshes have no part in it)",
+                ("adam", "gauss-newton")),
+        Setting("encoder", Kind.TEXT, "gru", "how the generator reads a site's weather",
+                ("gru", "lstm", "tcn", "transformer")),
+        Setting("hidden", Kind.WHOLE, 32, "width of the generator", lower=1),
+        Setting("feature_days", Kind.WHOLE, 7, "length of a period of the weather that the generator reads",
+                lower=1, unit="d"),
+        Setting("time_varying", Kind.TEXT_TABLE, {},
+                "parameter -> form through the year; those not named are constant", FORMS),
+        Setting("harmonics", Kind.WHOLE, 1, "harmonics of a year in a seasonal parameter", lower=1),
+        Setting("epochs", Kind.WHOLE, 24, "passes over the training windows", lower=0),
+        Setting("learning_rate", Kind.NUMBER, None,
+                "Adam's peak step; left out: the learner's own (network 0.02, direct 0.1)", above=0),
+        Setting("schedule", Kind.TEXT, "cosine", "`cosine` decays to a twentieth of the peak", ("cosine", "constant")),
+        Setting("warmup_epochs", Kind.WHOLE, 0,
+                "epochs over which the step rises from a twentieth to its peak; fewer than `epochs`", lower=0),
+        Setting("clip_norm", Kind.NUMBER, 1.0,
+                "largest norm of the gradient (of a site's unknowns, or of the weights); longer ones are shortened "
+                "and reported", above=0),
+        Setting("gradient", Kind.TEXT, "auto", "how the derivative is taken", ("auto", "forward", "reverse")),
+        Setting("window_days", Kind.WHOLE, 91, "length of a training window", lower=1, unit="d"),
+        Setting("windows_per_step", Kind.WHOLE, 4,
+                "windows per site in one optimiser step, drawn without replacement; 0: all of them", lower=0),
+        Setting("refresh_every", Kind.WHOLE, 4,
+                "epochs between forward runs of the record that renew the windows' start states", lower=1),
+        Setting("spinup_years", Kind.WHOLE, 3, "passes over the first year before a record starts", lower=1, unit="a"),
+        Setting("warmup_years", Kind.WHOLE, 1,
+                "years of the record that run before the first scored step (records of three years or more)",
+                lower=0, unit="a"),
+        Setting("test_years", Kind.WHOLE, None,
+                "whole years held back at the end; left out: 30 % of the record, at least one", lower=1, unit="a"),
+        Setting("validation_years", Kind.WHOLE, 0,
+                "whole years before the test that choose the best epoch instead of the training years; not trained on",
+                lower=0, unit="a"),
+        Setting("patience", Kind.WHOLE, 0,
+                "stop after this many refreshes without a better loss; 0: run all epochs", lower=0),
+        Setting("seed", Kind.WHOLE, 0,
+                "of the draw of windows and of the network's first weights; nothing else is random", lower=0),
+    )
+}  # fmt: skip
+"""all settings by name, in the order of ``Config``"""
+
+
+def _default(name: str) -> Any:
+    value = SETTINGS[name].default
+    return dataclasses.field(default_factory=lambda: dict(value)) if isinstance(value, dict) else value
+
+
+@dataclass(frozen=True)
+class Config:
+    """A calibration. Every field is a key of ``config.toml``; ``SETTINGS`` says what each means."""
+
+    data: str = _default("data")
+    sites: tuple[str, ...] = _default("sites")
+    output: str = _default("output")
+    path: str = _default("path")
+    parameters: tuple[str, ...] = _default("parameters")
+    exclude: tuple[str, ...] = _default("exclude")
+    lai: str = _default("lai")
+    target: str = _default("target")
+    fluxes: dict[str, float] = _default("fluxes")
+    loss: dict[str, float] = _default("loss")
+    prior: float = _default("prior")
+    learner: str = _default("learner")
+    optimiser: str = _default("optimiser")
+    encoder: str = _default("encoder")
+    hidden: int = _default("hidden")
+    feature_days: int = _default("feature_days")
+    time_varying: dict[str, str] = _default("time_varying")
+    harmonics: int = _default("harmonics")
+    epochs: int = _default("epochs")
+    learning_rate: float | None = _default("learning_rate")
+    schedule: str = _default("schedule")
+    warmup_epochs: int = _default("warmup_epochs")
+    clip_norm: float = _default("clip_norm")
+    gradient: str = _default("gradient")
+    window_days: int = _default("window_days")
+    windows_per_step: int = _default("windows_per_step")
+    refresh_every: int = _default("refresh_every")
+    spinup_years: int = _default("spinup_years")
+    warmup_years: int = _default("warmup_years")
+    test_years: int | None = _default("test_years")
+    validation_years: int = _default("validation_years")
+    patience: int = _default("patience")
+    seed: int = _default("seed")
+
+    def check(self) -> Config:
+        """This config, after its values were checked. Raises InputError."""
+        for name, setting in SETTINGS.items():
+            setting.check(getattr(self, name))
+        if self.optimiser == "gauss-newton" and (self.learner != "direct" or self.path != "lsm"):
+            raise InputError(
+                f"config: optimiser = 'gauss-newton' with learner = {self.learner!r}, path = {self.path!r}: "
+                "it needs learner = 'direct' and path = 'lsm'"
+            )
+        if self.encoder == "transformer" and self.hidden % 4:
+            raise InputError(f"config: hidden = {self.hidden}: must be a multiple of 4 for a transformer's heads")
+        if self.epochs and self.warmup_epochs >= self.epochs:
+            raise InputError(f"config: warmup_epochs = {self.warmup_epochs}: must be fewer than epochs = {self.epochs}")
+        return self
+
+    @property
+    def peak_rate(self) -> float:
+        """The peak learning rate in use."""
+        return LEARNING_RATES[self.learner] if self.learning_rate is None else self.learning_rate
+
+    @property
+    def split_years(self) -> dict[str, int | None]:
+        """The arguments of ``mdpl.towers.split.split_by_time`` that are settings."""
+        names = ("warmup_years", "test_years", "validation_years")
+        return {name: getattr(self, name) for name in names}
+
+    def to_toml(self) -> str:
+        """The config as TOML text; what is not given is left out."""
+        import tomli_w
+
+        plain = {key: list(value) if isinstance(value, tuple) else value for key, value in vars(self).items()}
+        return tomli_w.dumps({key: value for key, value in plain.items() if value is not None})
+
+
+def modern_settings(values: dict[str, Any]) -> dict[str, Any]:
+    """Settings as earlier versions wrote them, in today's words: -1 stood for "not given"."""
+    return {key: None if key in ("learning_rate", "test_years") and value == -1 else value
+            for key, value in values.items()}  # fmt: skip
+
+
 def config_from_dict(values: dict[str, Any], where: str = "config") -> Config:
     """A config from plain values (``check`` it before use). Raises InputError: unknown key, wrong type."""
-    fields = {f.name: f for f in dataclasses.fields(Config)}
-    standard = Config()
-    given = {}
-    for key, value in values.items():
-        if key not in fields:
-            close = difflib.get_close_matches(key, fields, n=1)
-            hint = f"did you mean {close[0]!r}?" if close else f"known keys: {', '.join(fields)}"
+    typed = {}
+    for key, value in modern_settings(values).items():
+        if key not in SETTINGS:
+            close = difflib.get_close_matches(key, SETTINGS, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"known keys: {', '.join(SETTINGS)}"
             raise InputError(f"{where}: unknown key {key!r}: {hint}")
-        given[key] = _typed(where, key, value, getattr(standard, key), texts=key == "time_varying")
-    return Config(**given)
-
-
-def _typed(where: str, key: str, value: Any, example: Any, texts: bool) -> Any:
-    if isinstance(example, float) and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if isinstance(example, tuple) and isinstance(value, list | tuple) and all(isinstance(v, str) for v in value):
-        return tuple(value)
-    if texts and isinstance(value, dict) and all(isinstance(v, str) for v in value.values()):
-        return dict(value)
-    if isinstance(example, dict) and isinstance(value, dict) and not texts:
-        if all(isinstance(v, int | float) and not isinstance(v, bool) for v in value.values()):
-            return {name: float(weight) for name, weight in value.items()}
-    elif type(value) is type(example) and not texts:
-        return value
-    kind = {
-        tuple: "a list of texts",
-        dict: "a table of texts" if texts else "a table of numbers",
-        str: "a text",
-        int: "a whole number",
-    }
-    raise InputError(f"{where}: {key} = {value!r}: must be {kind.get(type(example), 'a number')}")
+        typed[key] = SETTINGS[key].typed(value, where)
+    return Config(**typed)
 
 
 def load_config(path: str | Path) -> Config:

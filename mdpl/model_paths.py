@@ -1,54 +1,56 @@
-"""What turns parameters and forcing into fluxes: a path that calibration can differentiate.
+"""What turns parameters and forcing into fluxes: a model path that calibration can differentiate.
 
-Two of them: the land surface model itself, and a surrogate that imitates it. The training loop only knows this table
-of functions; what a path calls its state is its own matter (a pytree whose arrays end in the column axis).
+Two of them: the land surface model itself (``lsm_path``), and a surrogate that imitates it
+(``mdpl.surrogate.network.surrogate_path``). The training loop only knows this table of functions. What a path calls
+its state is its own matter: a pytree whose arrays end in the column axis.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
 
 from jlsm.forcing import Site
 from jlsm.outputs import Outputs
 from jlsm.parameters import Parameters, default_parameters
 
-if TYPE_CHECKING:
-    from mdpl.surrogate.network import Surrogate
+PathState = Any
+"""whatever a path carries through time: a pytree whose arrays end in a column axis"""
 
 
-class Path(NamedTuple):
+class ModelPath(NamedTuple):
     """The functions of a path."""
 
-    simulate: Callable[..., tuple[Outputs, Any]]
-    """``simulate(params, forcing, site, state, fields=None) -> (Outputs, State)``: pure and differentiable, forcing
-    ``[time, columns]``; ``fields`` names the outputs wanted (the others may be None)"""
-    spin_up: Callable[..., Any]
-    """``spin_up(params, forcing, site, years=...) -> State``"""
+    simulate: Callable[..., tuple[Outputs, PathState]]
+    """``simulate(params, forcing, site, state, fields=None) -> (Outputs, PathState)``: pure and differentiable,
+    forcing ``[time, columns]``; ``fields`` names the outputs wanted (the others may be None)"""
+    spin_up: Callable[..., PathState]
+    """``spin_up(params, forcing, site, years=...) -> PathState``"""
     default_parameters: Callable[[Site], Parameters] = default_parameters
     """parameters before anything is learned"""
-    reverse: Callable[..., tuple[Outputs, Any]] | None = None
+    reverse: Callable[..., tuple[Outputs, PathState]] | None = None
     """like ``simulate``, for reverse mode alone, where that is cheaper; None: ``simulate`` serves"""
-    tangents: Callable[..., tuple[Outputs, Any, Outputs, Any]] | None = None
+    tangents: Callable[..., tuple[Outputs, PathState, Outputs, PathState]] | None = None
     """``jlsm.simulate_tangents`` or the like; None: the path has no Jacobian of its own"""
 
-    def differentiated(self, mode: str) -> Callable[..., tuple[Outputs, Any]]:
+    def differentiated(self, mode: str) -> Callable[..., tuple[Outputs, PathState]]:
         """What to simulate with where the derivative is taken in ``forward`` or ``reverse`` mode."""
         return self.reverse if mode == "reverse" and self.reverse is not None else self.simulate
 
 
-def lsm_path() -> Path:
+def lsm_path() -> ModelPath:
     """The land surface model jlsm."""
     from jlsm.model import simulate, spin_up
     from jlsm.sensitivity import simulate_tangents
 
-    return Path(simulate, spin_up, reverse=partial(simulate, reverse=True), tangents=simulate_tangents)
+    return ModelPath(simulate, spin_up, reverse=partial(simulate, reverse=True), tangents=simulate_tangents)
 
 
-def surrogate_path(surrogate: "Surrogate") -> Path:
-    """A trained surrogate (``mdpl.surrogate.fitting``, or ``load_surrogate``).
-
-    Its windows are whole days, half-hourly or hourly; outputs it does not give are None.
-    """
-    return Path(surrogate.simulate, surrogate.spin_up)
+def at_columns(tree: Any, columns: np.ndarray | int) -> Any:
+    """The columns ``columns`` of a pytree whose arrays end in a column axis (scalars are left alone)."""
+    return jax.tree.map(lambda leaf: leaf[..., columns] if jnp.ndim(leaf) else leaf, tree)

@@ -33,3 +33,12 @@ def one_line_errors(command):
 def _show_warning(message, category, filename, lineno, file=None, line=None) -> None:
     kind = "warning" if issubclass(category, RepairWarning) else category.__name__
     typer.echo(f"{kind}: {' '.join(str(message).split())}", err=True)
+
+
+def prepare_jax() -> None:
+    """As ``jlsm run`` does, with the compiler's settings for gradients."""
+    from jlsm._xla import GRADIENT_LOOP_BYTES
+    from jlsm.cli import Precision
+    from jlsm.cli import prepare_jax as prepare
+
+    prepare(Precision.float32, GRADIENT_LOOP_BYTES)

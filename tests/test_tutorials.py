@@ -92,7 +92,7 @@ def thirty_days(params, forcing, site, report) -> dict:
     import numpy as np
 
     from jlsm.state import initial_state
-    from mdpl.data.pairs import FLUX_NAMES
+    from mdpl.data.pairs import FLUX_LONG_NAMES
     from mdpl.model_paths import lsm_path
 
     # as mdpl's runner compiles it, so that the first tutorial finds it compiled
@@ -101,8 +101,8 @@ def thirty_days(params, forcing, site, report) -> dict:
     state = initial_state(part.Tair.mean(axis=0), params.soil.porosity)
     for _ in range(13):
         out, state = simulate(params, part, site, state)
-    fluxes = {name: np.zeros(forcing.SWdown.shape, np.float32) for name in FLUX_NAMES}
-    for name in FLUX_NAMES:
+    fluxes = {name: np.zeros(forcing.SWdown.shape, np.float32) for name in FLUX_LONG_NAMES}
+    for name in FLUX_LONG_NAMES:
         fluxes[name][48 * FIRST : 48 * (FIRST + DAYS)] = getattr(out, name)
     return fluxes
 
@@ -123,7 +123,7 @@ def check_run(page: dict, sites: int) -> None:
     """A complete run directory, losses that fell, parameters that moved within their bounds."""
     found = page["found"]
     files = {path.name for path in found.directory.iterdir()}
-    labels = {site for site, _, _ in found.metrics}
+    labels = {row.site for row in found.metrics}
     assert len(labels) == sites
     expected = {"config.toml", "parameters.csv", "metrics.csv", "loss.csv", "taylor_Qh.png", "taylor_Qle.png"}
     expected |= {"report.html", "checkpoints", *(f"{s}_{w}.nc" for s in labels for w in ("default", "calibrated"))}

@@ -18,7 +18,7 @@ from jlsm.errors import InputError
 from jlsm.forcing import Forcing
 from jlsm.processes.humidity import saturation_over_water
 from mdpl.config import Config
-from mdpl.scores.evaluation import ScoreRow
+from mdpl.scores.evaluation import MetricRow
 from mdpl.scores.metrics import scores
 from mdpl.towers.intervals import DAY, align, means_at, model_time
 from mdpl.towers.load import Tower
@@ -43,7 +43,7 @@ def relative_humidity(forcing: Forcing) -> Float[np.ndarray, "time"]:
     return np.clip(vapour / saturation, 0.0, 1.0)
 
 
-def weather(tower: Tower, memory: bool = False) -> Float[np.ndarray, "obs_time predictors"]:
+def predictors(tower: Tower, memory: bool = False) -> Float[np.ndarray, "obs_time predictors"]:
     """Predictors at the observed intervals: SWdown, Tair, relative humidity; more with ``memory``.
 
     Args:
@@ -105,21 +105,21 @@ def fit_empirical(
 
 
 def _one_line(tower: Tower, observed: np.ndarray, train: np.ndarray, seed: int) -> np.ndarray:
-    return _linear(weather(tower)[:, :1], observed, train)
+    return _linear(predictors(tower)[:, :1], observed, train)
 
 
 def _clusters(tower: Tower, observed: np.ndarray, train: np.ndarray, seed: int) -> np.ndarray:
     from sklearn.cluster import KMeans
 
-    inputs = weather(tower)
+    inputs = predictors(tower)
     scaled = (inputs - inputs[train].mean(axis=0)) / inputs[train].std(axis=0)
-    found = KMeans(CLUSTERS, n_init=5, random_state=seed).fit(scaled[train])
-    cluster = found.predict(scaled)
+    clusters = KMeans(CLUSTERS, n_init=5, random_state=seed).fit(scaled[train])
+    cluster = clusters.predict(scaled)
     predicted = _linear(inputs, observed, train)
     for index in range(CLUSTERS):
-        own = cluster == index
-        if (own & train).sum() >= FEWEST_IN_CLUSTER:
-            predicted[own] = _linear(inputs, observed, own & train)[own]
+        members = cluster == index
+        if (members & train).sum() >= FEWEST_IN_CLUSTER:
+            predicted[members] = _linear(inputs, observed, members & train)[members]
     return predicted
 
 
@@ -132,7 +132,7 @@ def _linear(inputs: np.ndarray, observed: np.ndarray, train: np.ndarray) -> np.n
 def _lstm(tower: Tower, observed: np.ndarray, train: np.ndarray, seed: int) -> np.ndarray:
     from mdpl.baselines.lstm import fit_lstm
 
-    return fit_lstm(weather(tower, memory=True), observed, train, tower.observations.time.length, seed)
+    return fit_lstm(predictors(tower, memory=True), observed, train, tower.observations.time.length, seed)
 
 
 _FITS: dict[str, Callable[..., np.ndarray]] = {"1lin": _one_line, "3km27": _clusters, "lstm": _lstm}
@@ -145,8 +145,8 @@ def stage_name(model: str, seed: int) -> str:
 
 def empirical_rows(
     tower: Tower, split: Split, model: str, fluxes: tuple[str, ...], seed: int = 0, target: str = "raw"
-) -> list[tuple[str, str, ScoreRow]]:
-    """Scores of one model at one site in the form of metrics.csv: (site, stage, scores) per flux and period.
+) -> list[MetricRow]:
+    """Scores of one model at one site, per flux and period.
 
     Each flux is scored against the observations it was fitted to.
     """
@@ -156,11 +156,12 @@ def empirical_rows(
     for flux in fluxes:
         predicted = fit_empirical(tower, split, model, flux, seed, target)
         series = observations.target(flux, target)
-        named = target if flux in CORRECTED else "raw"
+        flux_target = target if flux in CORRECTED else "raw"
         periods: dict[str, Bool[np.ndarray, "obs_time"]] = {"train": split.train, "test": split.test}
         for period, mask in periods.items():
-            found = scores(predicted, series.values, mask & series.measured & alignment.covered)
-            rows.append((tower.label, stage_name(model, seed), ScoreRow(flux, named, period, observations.step, found)))
+            compared = scores(predicted, series.values, mask & series.measured & alignment.covered)
+            labels = dict(flux=flux, target=flux_target, period=period, step=observations.step)
+            rows.append(MetricRow.of_scores(compared, site=tower.label, stage=stage_name(model, seed), **labels))
     return rows
 
 
@@ -170,8 +171,8 @@ def fit_sites(
     models: tuple[str, ...] = MODELS,
     seeds: int = 1,
     say: Callable[[str], None] = lambda text: None,
-) -> list[tuple[str, str, ScoreRow]]:
-    """Scores of all models at all sites with the split and target of ``config``, in the form of metrics.csv.
+) -> list[MetricRow]:
+    """Scores of all models at all sites with the split and target of ``config``.
 
     A flux of ``config.fluxes`` without such observations at a site is left out and ``say`` is told.
 
@@ -186,8 +187,7 @@ def fit_sites(
         split = split_by_time(
             tower.observations.time,
             model_time(tower.forcing),
-            warmup_years=config.warmup_years,
-            test_years=None if config.test_years < 0 else config.test_years,
+            **config.split_years,
             where=tower.observations.file,
         )
         say(f"{tower.label}: {split.words}")
@@ -201,16 +201,16 @@ def fit_sites(
     return rows
 
 
-def summary(rows: list[tuple[str, str, ScoreRow]], period: str = "test") -> list[tuple[str, ...]]:
+def summary(rows: list[MetricRow], period: str = "test") -> list[tuple[str, ...]]:
     """Cells of a table, one line per site, flux and model: median over seeds, and range where there are several."""
-    found: dict[tuple[str, str, str], list[ScoreRow]] = {}
-    for site, stage, row in rows:
+    models: dict[tuple[str, str, str], list[MetricRow]] = {}
+    for row in rows:
         if row.period == period:
-            found.setdefault((site, row.flux, stage.split("_seed")[0]), []).append(row)
+            models.setdefault((row.site, row.flux, row.stage.split("_seed")[0]), []).append(row)
     names = (("rmse", 2), ("bias", 1), ("r", 3), ("nme", 3))
     return [
-        (*key, *(_median([getattr(row.scores, n) for row in own], d) for n, d in names), str(own[0].scores.n))
-        for key, own in found.items()
+        (*key, *(_median([getattr(row, n) for row in seeds], d) for n, d in names), str(seeds[0].n))
+        for key, seeds in models.items()
     ]
 
 

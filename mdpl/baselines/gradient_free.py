@@ -18,6 +18,7 @@ import queue
 import threading
 import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -27,14 +28,10 @@ import scipy.optimize
 from jaxtyping import Float
 
 from jlsm.errors import InputError
-from jlsm.parameters import Parameters
-from mdpl.config import Config
-from mdpl.model_paths import Path as ModelPath
-from mdpl.scores.losses import Compared, Pool, total_loss
+from mdpl.model_paths import at_columns
 from mdpl.towers.intervals import interval_means
-from mdpl.training.runner import Runner
-from mdpl.training.windows import Columns, Group, at_columns
-from mdpl.unknowns.search_space import SearchSpace
+from mdpl.training.problem import Problem, Task
+from mdpl.training.windows import Columns
 
 METHODS = ("cma", "de")
 WIDEST = 8.0
@@ -53,7 +50,7 @@ class HistoryRow(NamedTuple):
     """lowest loss of the training record so far"""
 
 
-class Found(NamedTuple):
+class SearchResult(NamedTuple):
     """What a gradient-free search gives back."""
 
     values: Float[np.ndarray, "sites parameters"]
@@ -67,33 +64,26 @@ class Found(NamedTuple):
 class RecordLoss:
     """Loss of the continuous training record for several candidates of every site at once."""
 
-    def __init__(
-        self, path: ModelPath, group: Group, space: SearchSpace, default: Parameters, config: Config, members: int
-    ):
-        self.group, self.space, self.config, self.members = group, space, config, members
-        sites = len(group.towers)
+    def __init__(self, problem: Problem, task: Task, members: int):
+        self.problem, self.members = problem, members
+        self.group, self.space = task.group, task.space
+        sites = len(task.group.towers)
         # member by member, all sites: column m * sites + s is candidate m of site s
         self.columns = np.tile(np.arange(sites), members)
-        self.default = at_columns(default, self.columns)
-        self.site = at_columns(group.site.numeric(), self.columns)
-        state = Runner(path, group, config).spin_up(default)
+        self.default = at_columns(task.default, self.columns)
+        self.site = at_columns(task.runner.site, self.columns)
+        state = task.runner.spin_up(task.default)
         self.start = jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf)[..., self.columns]), state)
-        self.windows = group.last_training_window() + 1
+        self.windows = self.group.last_training_window() + 1
         self.traces = 0
-        self._simulate = path.simulate
         self._window = jax.jit(self._run_window)
-        self._losses = jax.jit(self._score)
+        self._losses = jax.jit(partial(problem.losses, self.columns.size))
 
     def _run_window(self, params, forcing, state):
         self.traces += 1
-        outputs, state = self._simulate(params, forcing, self.site, state, fields=tuple(self.group.observed))
-        group = self.group
+        group, simulate = self.group, self.problem.path.simulate
+        outputs, state = simulate(params, forcing, self.site, state, fields=tuple(group.observed))
         return {f: interval_means(getattr(outputs, f), group.ratio, group.offset) for f in group.observed}, state
-
-    def _score(self, means, targets, pool_of_column):
-        compared = {flux: Compared(means[flux], *target) for flux, target in targets.items()}
-        pool = Pool(pool_of_column, self.columns.size)
-        return total_loss(compared, self.config.loss, self.config.fluxes, pool)
 
     def __call__(
         self, values: Float[np.ndarray, "members sites parameters"], exact_start: bool = False
@@ -136,24 +126,18 @@ class RecordLoss:
 
 
 def gradient_free(
-    path: ModelPath,
-    group: Group,
-    space: SearchSpace,
-    default: Parameters,
-    config: Config,
+    problem: Problem,
+    task: Task,
     method: str = "cma",
     budget: int = 45,
     seed: int = 0,
     progress: Callable[[int, dict[str, float]], None] = lambda runs, losses: None,
-) -> Found:
+) -> SearchResult:
     """Search every site's parameters without derivatives.
 
     Args:
-        path: the model.
-        group: sites that run side by side.
-        space: the parameters and their bounds.
-        default: parameters before anything is learned; the search starts there.
-        config: loss and spin-up.
+        problem: the model, the loss, the parameters.
+        task: one group of its sites; the search starts at the default.
         method: ``cma`` or ``de``.
         budget: model runs of each site's training record, the default's included; a last generation that would not
             fit is not begun.
@@ -164,13 +148,14 @@ def gradient_free(
         InputError: unknown method; a budget too small for one generation.
         ArithmeticError: the default itself has no finite loss.
     """
+    group, space = task.group, task.space
     if method not in METHODS:
         raise InputError(f"gradient-free method {method!r}: use one of {', '.join(METHODS)}")
     sites = len(group.towers)
     members = _members(method, len(space.keys))
     if budget < members + 1:
         raise InputError(f"gradient-free budget {budget}: {method} needs {members + 1} model runs or more")
-    objective = RecordLoss(path, group, space, default, config, members)
+    objective = RecordLoss(problem, task, members)
     best_values = space.default.copy()
     best = objective(np.broadcast_to(space.default, (members, *space.default.shape)), exact_start=True)[0].copy()
     if not np.isfinite(best).all():
@@ -197,7 +182,7 @@ def gradient_free(
             asked[s] = searches[s].send(losses[:, s])
     for search in searches:
         search.close()
-    return Found(best_values, best, history, objective.traces)
+    return SearchResult(best_values, best, history, objective.traces)
 
 
 def _members(method: str, parameters: int) -> int:

@@ -39,7 +39,7 @@ class WindowLength(NamedTuple):
 def window_length(interval: int) -> WindowLength:
     """180 days, 60 of them warm-up, at daily steps; 7 days, 2 of them warm-up, at shorter ones.
 
-    What lies further back reaches the network through trailing means (``mdpl.baselines.empirical.weather``).
+    What lies further back reaches the network through trailing means (``mdpl.baselines.empirical.predictors``).
     """
     if interval >= DAY:
         return WindowLength(180, 60)
@@ -47,7 +47,7 @@ def window_length(interval: int) -> WindowLength:
     return WindowLength(7 * per_day, 2 * per_day)
 
 
-class Network(nnx.Module):
+class FluxLSTM(nnx.Module):
     """LSTM, then a line."""
 
     def __init__(self, inputs: int, rngs: nnx.Rngs):
@@ -63,7 +63,7 @@ class Network(nnx.Module):
 @functools.lru_cache
 def _functions(predictors: int):
     """Optimiser and compiled functions; made once, so that sites and seeds share what was compiled."""
-    graph, _, rest = nnx.split(Network(predictors, nnx.Rngs(0)), nnx.Param, ...)
+    graph, _, rest = nnx.split(FluxLSTM(predictors, nnx.Rngs(0)), nnx.Param, ...)
     schedule = optax.cosine_decay_schedule(LEARNING_RATE, STEPS, alpha=0.05)
     optimiser = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(schedule, weight_decay=WEIGHT_DECAY))
 
@@ -119,7 +119,7 @@ def fit_lstm(
     fitted = np.concatenate([np.zeros(warm, bool), train & ~kept if kept is not train else train])
 
     optimiser, step, predict = _functions(inputs.shape[1])
-    _, weights, _ = nnx.split(Network(inputs.shape[1], nnx.Rngs(seed)), nnx.Param, ...)
+    _, weights, _ = nnx.split(FluxLSTM(inputs.shape[1], nnx.Rngs(seed)), nnx.Param, ...)
     moments = optimiser.init(weights)
     starts = _useful_starts(fitted, steps, warm)
     rng = np.random.default_rng(seed)

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 from jlsm.errors import InputError
+from mdpl.files import ProgressReport
 
 CHUNK = 1 << 16
 """bytes written at a time; what a broken connection leaves of the last piece is lost"""
@@ -21,9 +21,6 @@ PASSING = (408, 425, 429, 500, 502, 503, 504)
 LONGEST_PAUSE = 60.0
 NETCDF = (b"\x89HDF", b"CDF\x01", b"CDF\x02", b"CDF\x05")
 """how a NetCDF file begins; a login or error page sent with state 200 does not"""
-
-Progress = Callable[[str, int, int | None], object]
-"""called with (file name, bytes so far, bytes in all or None)"""
 
 
 class NotOnServer(Exception):
@@ -44,7 +41,9 @@ class ResumingDownloader:
         progress: told of every piece.
     """
 
-    def __init__(self, attempts: int = 5, pause: float = 1.0, timeout: float = 30.0, progress: Progress | None = None):
+    def __init__(
+        self, attempts: int = 5, pause: float = 1.0, timeout: float = 30.0, progress: ProgressReport | None = None
+    ):
         self.attempts, self.pause, self.timeout = attempts, pause, timeout
         self.progress = progress or (lambda name, done, total: None)
 

@@ -18,7 +18,8 @@ from typing import NamedTuple
 
 from jlsm.errors import InputError
 from mdpl.data.climate import FIVE_CROPS
-from mdpl.data.download import NotOnServer, Progress, ResumingDownloader
+from mdpl.data.download import NotOnServer, ResumingDownloader
+from mdpl.files import ProgressReport, write_text
 
 BASE_URL = "https://thredds.nci.org.au/thredds/fileServer/ks32/CLEX_Data/PLUMBER2/v1-0"
 """file server of the release, without registration; ``Met/`` and ``Flux/`` below it hold ``<record>_Met.nc``,
@@ -69,7 +70,7 @@ def fetch_sites(
     url: str | None = None,
     attempts: int = 5,
     pause: float = 1.0,
-    progress: Progress | None = None,
+    progress: ProgressReport | None = None,
 ) -> list[Path]:
     """Met and Flux files of named towers, downloaded unless they are there.
 
@@ -172,7 +173,4 @@ def _read_checksums(folder: Path) -> dict[str, str]:
 
 
 def _write_checksums(folder: Path, known: dict[str, str]) -> None:
-    from mdpl.runs.directory import write_whole
-
-    text = "".join(f"{name} {known[name]}\n" for name in sorted(known))
-    write_whole(folder / CHECKSUMS, lambda part: part.write_text(text, encoding="utf-8"))
+    write_text(folder / CHECKSUMS, "".join(f"{name} {known[name]}\n" for name in sorted(known)))

@@ -11,8 +11,13 @@ from mdpl.data.crops import leaf_area, mean_leaf_area
 from mdpl.data.sky import STEP, STEPS_PER_DAY
 from mdpl.data.weather import Weather
 
-FILL_VALUE = -9999.0
-FLUX_NAMES = {"Qle": "latent heat flux", "Qh": "sensible heat flux", "Rnet": "net radiation", "Qg": "ground heat flux"}
+_FILL_VALUE = -9999.0
+FLUX_LONG_NAMES = {
+    "Qle": "latent heat flux",
+    "Qh": "sensible heat flux",
+    "Rnet": "net radiation",
+    "Qg": "ground heat flux",
+}
 _MET = {
     "Tair": ("K", "air temperature"),
     "Qair": ("kg/kg", "specific humidity"),
@@ -27,7 +32,7 @@ _MET = {
     "LAI": ("m2/m2", "leaf area index of an assumed crop calendar"),
     "LAI_alternative": ("m2/m2", "mean seasonal cycle of LAI"),
 }
-SYNTHETIC = (
+SYNTHETIC_COMMENT = (
     "SYNTHETIC, not measured. Weather from a stochastic generator with the monthly statistics of {tower}; fluxes "
     "from the land surface model jlsm with hidden parameters, plus random error and gaps as at flux towers"
 )
@@ -85,13 +90,15 @@ def write_met(path: Path, code: str, weather: Weather, attributes: dict[str, str
 
 def write_flux(path: Path, code: str, days: np.ndarray, values: dict, flags: dict, attributes: dict[str, str]) -> None:
     """The Flux file: values ``[time]`` (NaN where missing) and their qc flags."""
-    rows = {name: ("W/m2", FLUX_NAMES[name], values[name], flags[name]) for name in FLUX_NAMES}
+    rows = {name: ("W/m2", FLUX_LONG_NAMES[name], values[name], flags[name]) for name in FLUX_LONG_NAMES}
     _write(path, code, days, rows, attributes)
 
 
 def write_truth(path: Path, code: str, days: np.ndarray, fluxes: dict, attributes: dict[str, str]) -> None:
     """The fluxes without error and gaps, ``<flux>_true``: for tests and reports, never for calibration."""
-    rows = {f"{name}_true": ("W/m2", f"{text} without error", fluxes[name], None) for name, text in FLUX_NAMES.items()}
+    rows = {
+        f"{name}_true": ("W/m2", f"{text} without error", fluxes[name], None) for name, text in FLUX_LONG_NAMES.items()
+    }
     _write(path, code, days, rows, attributes)
 
 
@@ -122,9 +129,9 @@ def _fill_file(file, code: str, days: np.ndarray, rows: dict, attributes: dict[s
     for name, text in {"IGBP_veg_short": climate.texts["igbp"], "IGBP_veg_long": "Croplands"}.items():
         file.createVariable(name, "S1", ("nchar",))[:] = np.array(list(text.ljust(200)), "S1")
     for name, (unit, long_name, values, flags) in rows.items():
-        variable = file.createVariable(name, "f4", ("time", "y", "x"), zlib=True, complevel=2, fill_value=FILL_VALUE)
+        variable = file.createVariable(name, "f4", ("time", "y", "x"), zlib=True, complevel=2, fill_value=_FILL_VALUE)
         variable.setncatts({"units": unit, "long_name": f"{long_name}, SYNTHETIC"})
-        variable[:, 0, 0] = np.where(np.isfinite(values), values, FILL_VALUE).astype("f4")
+        variable[:, 0, 0] = np.where(np.isfinite(values), values, _FILL_VALUE).astype("f4")
         if flags is not None:
             flag = file.createVariable(f"{name}_qc", "i1", ("time", "y", "x"), zlib=True)
             flag.flag_meanings = "0 as measured, 1 gap-filled by interpolation, 3 missing or not measured"
@@ -135,6 +142,6 @@ def _fill_file(file, code: str, days: np.ndarray, rows: dict, attributes: dict[s
         "site_name": f"{climate.texts['name']} (synthetic)",
         "utc_offset_hours": climate.scalars["utc_offset"],
         "time_step": "30 min",
-        "comment": SYNTHETIC.format(tower=code),
+        "comment": SYNTHETIC_COMMENT.format(tower=code),
         **attributes,
     })  # fmt: skip

@@ -20,20 +20,19 @@ import numpy as np
 from jlsm.errors import InputError
 from mdpl.data.climate import FIVE_CROPS, site_climate
 from mdpl.data.flux_tower import observe
-from mdpl.data.pairs import FLUX_NAMES, synthetic_forcing, synthetic_site, write_flux, write_met, write_truth
+from mdpl.data.pairs import FLUX_LONG_NAMES, synthetic_forcing, synthetic_site, write_flux, write_met, write_truth
 from mdpl.data.truth import SEED, hidden_truth
 from mdpl.data.weather import Weather, generate_weather
+from mdpl.files import ProgressReport, write_whole
 
 FIRST_YEAR, LAST_YEAR = 2001, 2004
 """one year to settle, two to train on, one to test"""
 SPINUP_YEARS = 3
-Progress = Callable[[str, int, int | None], object]
-"""called with (what is going on, steps done, steps in all or None)"""
 FluxModel = Callable[..., dict[str, np.ndarray]]
 """``model(params, forcing, site, report) -> {flux: [time, sites]}`` on stacked sites"""
 
 
-def five_crops_synthetic(progress: Progress | None = None) -> Path:
+def five_crops_synthetic(progress: ProgressReport | None = None) -> Path:
     """The folder with the five synthetic Met/Flux pairs, made now if it is not complete.
 
     The folder is in the cache directory of the system, or in ``MDPL_CACHE``; a changed version of the package, seed or
@@ -88,7 +87,7 @@ def content_key() -> str:
     here = Path(__file__).parent
     model = Path(jlsm.__file__).parent
     for file in sorted([*model.rglob("*.py"), *here.glob("*.py"), *here.glob("*.toml")]):
-        if file.name not in ("cli.py", "fetch.py", "make_climate.py"):
+        if file.name not in ("command.py", "fetch.py", "make_climate.py"):
             digest.update(file.name.encode() + b"\0" + file.read_bytes())
     return f"{jlsm.__version__}-{SEED}-{digest.hexdigest()[:8]}"
 
@@ -109,7 +108,7 @@ def write_synthetic(
     *,
     years: tuple[int, int] = (FIRST_YEAR, LAST_YEAR),
     model: FluxModel | None = None,
-    progress: Progress | None = None,
+    progress: ProgressReport | None = None,
 ) -> list[Path]:
     """Make the data set in ``folder``; each file appears when it is whole.
 
@@ -133,12 +132,14 @@ def write_synthetic(
     written = []
     for i, code in enumerate(FIVE_CROPS):
         report("writing synthetic sites", i, len(FIVE_CROPS))
-        mine = {name: fluxes[name][:, i] for name in FLUX_NAMES}
+        mine = {name: fluxes[name][:, i] for name in FLUX_LONG_NAMES}
         written += _write_site(folder, code, years, weather[code], mine, truth[f"{code}-syn"])
     return written
 
 
-def _true_fluxes(weather: dict[str, Weather], truth: dict, model: FluxModel, report: Progress) -> dict[str, np.ndarray]:
+def _true_fluxes(
+    weather: dict[str, Weather], truth: dict, model: FluxModel, report: ProgressReport
+) -> dict[str, np.ndarray]:
     """The model's fluxes ``[time, sites]`` with the hidden parameters."""
     import jax.numpy as jnp
 
@@ -150,7 +151,7 @@ def _true_fluxes(weather: dict[str, Weather], truth: dict, model: FluxModel, rep
     values = {key: jnp.asarray([truth[f"{code}-syn"][key] for code in FIVE_CROPS], float) for key in keys}
     params = replace_parameters(default_parameters(site), values)
     fluxes = model(params, forcing, site, report)
-    for name in FLUX_NAMES:
+    for name in FLUX_LONG_NAMES:
         bad = ~np.isfinite(fluxes[name])
         if bad.any():
             step, column = np.argwhere(bad)[0]
@@ -158,7 +159,7 @@ def _true_fluxes(weather: dict[str, Weather], truth: dict, model: FluxModel, rep
     return fluxes
 
 
-def lsm_fluxes(params, forcing, site, report: Progress) -> dict[str, np.ndarray]:
+def lsm_fluxes(params, forcing, site, report: ProgressReport) -> dict[str, np.ndarray]:
     """Fluxes of jlsm after ``SPINUP_YEARS`` passes over the first year; one compiled program serves all of it."""
     import jax.numpy as jnp
 
@@ -187,16 +188,14 @@ def lsm_fluxes(params, forcing, site, report: Progress) -> dict[str, np.ndarray]
     pieces: list[dict[str, np.ndarray]] = []
 
     def keep_fluxes(out) -> None:
-        pieces.append({name: np.asarray(getattr(out, name)) for name in FLUX_NAMES})
+        pieces.append({name: np.asarray(getattr(out, name)) for name in FLUX_LONG_NAMES})
 
     run(forcing, state, "synthetic fluxes", keep_fluxes)
-    return {name: np.concatenate([piece[name] for piece in pieces]) for name in FLUX_NAMES}
+    return {name: np.concatenate([piece[name] for piece in pieces]) for name in FLUX_LONG_NAMES}
 
 
 def _write_site(folder: Path, code: str, years, weather: Weather, fluxes: dict, truth: dict) -> list[Path]:
     """Met, Truth and Flux file of one site."""
-    from mdpl.runs.directory import write_whole
-
     rng = np.random.default_rng([SEED, 1, zlib.crc32(code.encode())])
     values, flags = observe(fluxes, weather.Wind, weather.Precip, weather.SWdown, rng)
     origin = {"generator": f"mdpl.data, {content_key()}"}
@@ -214,8 +213,6 @@ def _write_site(folder: Path, code: str, years, weather: Weather, fluxes: dict, 
 
 def copy_synthetic(source: Path, folder: Path) -> list[Path]:
     """The files of ``source`` copied to ``folder``, each appearing when it is whole."""
-    from mdpl.runs.directory import write_whole
-
     _make(folder)
     copies = []
     for file in sorted(source.glob("*.nc")):

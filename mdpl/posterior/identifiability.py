@@ -18,9 +18,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from mdpl.model_paths import Path as ModelPath
+from mdpl.model_paths import ModelPath
 from mdpl.training.jacobian import AT_ONCE, Numbers, WindowJacobian
-from mdpl.training.state import Task
+from mdpl.training.problem import Task
 from mdpl.unknowns.search_space import SearchSpace
 
 PRIOR = 12.0**-0.5
@@ -60,7 +60,7 @@ def information(
 
     Args:
         path: the model.
-        task: one group of ``Trainer.tasks``; its parameters are constant in time.
+        task: one group of ``Problem.tasks``; its parameters are constant in time.
         values: the parameters at which to differentiate.
         noise: flux -> standard deviation of the observations' errors ``[sites]``, W m-2.
         at_once: columns of one run.

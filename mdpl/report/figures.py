@@ -14,9 +14,8 @@ from jlsm.errors import InputError
 from mdpl.report.parameter_plots import parameter_plot, seasonal_plots
 from mdpl.report.plots import CYCLE_FLUXES, draw_cycles, loss_curve, taylor_pairs
 from mdpl.report.style import FLUX_NAMES
-from mdpl.report.tables import MODEL_STAGES
 from mdpl.report.taylor import taylor_diagram
-from mdpl.runs.reader import Run
+from mdpl.runs.directory import STAGES, Run
 from mdpl.scores.evaluation import load_model_fluxes
 from mdpl.towers.load import find_site_files, site_labels
 from mdpl.towers.observations import Observations, load_observations
@@ -56,7 +55,7 @@ def taylor_pictures(run: Run) -> list[Picture]:
     for flux in ("Qh", "Qle"):
         pairs = taylor_pairs(run.metrics, flux, period="test", target="raw")
         if pairs:
-            steps = " and ".join(sorted({row.step for _, _, row in run.metrics if row.step}))
+            steps = " and ".join(sorted({row.step for row in run.metrics if row.step}))
             figure = taylor_diagram(pairs, flux, f"test period, {steps}, uncorrected observations")
             moves = "; ".join(f"{p.site} R {p.default.r:.2f} to {p.calibrated.r:.2f}" for p in pairs)
             found.append(picture(figure, f"Taylor diagram, {FLUX_NAMES[flux]}: {moves}"))
@@ -71,7 +70,7 @@ def loss_picture(run: Run) -> Picture:
 def parameter_pictures(run: Run) -> list[Picture]:
     """Default and calibrated values between their bounds, then seasonal courses where there are any."""
     pictures = [picture(parameter_plot(run.parameters), "Default and calibrated parameters between their bounds")]
-    for figure in seasonal_plots(run.seasonal, run.parameters):
+    for figure in seasonal_plots(run.courses, run.parameters):
         pictures.append(picture(figure, "Seasonal course of calibrated parameters"))
     return pictures
 
@@ -84,7 +83,7 @@ def observed_sites(run: Run) -> tuple[dict[str, Observed], dict[str, str]]:
     """
     runs = {}
     for site in run.sites:
-        loaded = {stage: load_model_fluxes(run.model_file(site, stage)) for stage in MODEL_STAGES}
+        loaded = {stage: load_model_fluxes(run.model_file(site, stage)) for stage in STAGES}
         runs[site] = ({stage: fluxes for stage, (fluxes, _) in loaded.items()}, loaded["default"][1])
     found, missing = {}, {}
     if not run.config.data:
@@ -104,8 +103,7 @@ def observed_sites(run: Run) -> tuple[dict[str, Observed], dict[str, str]]:
         split = split_by_time(
             observations.time,
             time,
-            warmup_years=run.config.warmup_years,
-            test_years=None if run.config.test_years < 0 else run.config.test_years,
+            **run.config.split_years,
             where=observations.file,
         )
         figure = draw_cycles(site, observations, time, split, stages, narrow=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 import xarray as xr
 
 import jlsm
+from mdpl.files import write_text
 from mdpl.report.figures import (
     Observed,
     Picture,
@@ -21,15 +22,15 @@ from mdpl.report.figures import (
     taylor_pictures,
 )
 from mdpl.report.style import FLUX_NAMES
-from mdpl.report.tables import MODEL_STAGES, changes, score_lines, surrogate_gaps
-from mdpl.runs.directory import write_whole
-from mdpl.runs.reader import Run, read_run
+from mdpl.report.tables import changes, score_lines, surrogate_gaps
+from mdpl.runs.directory import STAGES, Run, read_run
+from mdpl.towers.observations import TARGETS
 
-SYNTHETIC = "-syn"
+SYNTHETIC_SUFFIX = "-syn"
 """ending of the names of sites whose observations were made by the model"""
 BOUND_SHARE = 0.01
 """share of the allowed range within which a learned value counts as lying on its bound"""
-PERIODS, TARGETS = ("test", "train"), ("raw", "corrected")
+PERIODS = ("test", "train")
 TARGET_WORDS = {"raw": "uncorrected observations", "corrected": "observations corrected for energy-balance closure"}
 
 
@@ -49,7 +50,7 @@ def write_report(run_dir: str | Path) -> Path:
     run = read_run(run_dir)
     page = render(run)
     path = run.directory / "report.html"
-    write_whole(path, lambda part: part.write_text(page, encoding="utf-8"))
+    write_text(path, page)
     return path
 
 
@@ -68,7 +69,7 @@ def render(run: Run) -> str:
     environment.filters |= {"percent": percent, "fixed": fixed, "figure": significant, "short": _short, "tone": tone}
     return environment.get_template("report.html.j2").render(
         sites=run.sites,
-        synthetic=[site for site in run.sites if site.endswith(SYNTHETIC)],
+        synthetic=[site for site in run.sites if site.endswith(SYNTHETIC_SUFFIX)],
         config=run.config,
         versions=_versions(run),
         command=reproduce_command(run),
@@ -111,9 +112,9 @@ def notes(run: Run, observed: dict[str, Observed]) -> list[str]:
     """Limits and circumstances in plain words, one paragraph each."""
     config = run.config
     steps: dict[str, list[str]] = {}
-    for site, _, row in run.metrics:
-        if site not in steps.setdefault(row.step or "unknown", []):
-            steps[row.step or "unknown"].append(site)
+    for row in run.metrics:
+        if row.site not in steps.setdefault(row.step or "unknown", []):
+            steps[row.step or "unknown"].append(row.site)
     found = ["Step of the comparison: " + "; ".join(f"{step} at {', '.join(s)}" for step, s in steps.items()) + ". "
              "Only steps flagged as measured (qc 0) count; a file without flags counts every finite step."]  # fmt: skip
     found += [f"{site}: {one.split.words}." for site, one in observed.items()]
@@ -176,7 +177,7 @@ def _result_notes(run: Run) -> list[str]:
 
 def _versions(run: Run) -> dict[str, str]:
     """Who wrote what: the version of the run (from its model file) and of this page."""
-    with xr.open_dataset(run.model_file(run.sites[0], MODEL_STAGES[1])) as dataset:
+    with xr.open_dataset(run.model_file(run.sites[0], STAGES[1])) as dataset:
         made_by = str(dataset.attrs.get("jlsm_version", "unknown"))
     return {"run": made_by, "page": jlsm.__version__}
 

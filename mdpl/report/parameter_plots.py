@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from mdpl.report.style import FONT, site_style
+from mdpl.runs.rows import CourseRow, ParameterRow
 
 MONTH_STARTS = (1, 32, 60, 91, 121, 152, 182, 213, 244, 274, 305, 335)
 PANELS_PER_FIGURE = 4
 
 
-def parameter_plot(rows: Sequence) -> Figure:
+def parameter_plot(rows: list[ParameterRow]) -> Figure:
     """Default (open) and calibrated (filled) value of every parameter and site, as a share of the allowed range.
 
     Args:
-        rows: with ``site``, ``name``, ``default``, ``calibrated``, ``lower``, ``upper`` (``ParameterRow``).
+        rows: lines of parameters.csv that have bounds.
     """
     sites = tuple(dict.fromkeys(row.site for row in rows))
     names = tuple(dict.fromkeys(row.name for row in rows))
@@ -54,11 +53,11 @@ def parameter_plot(rows: Sequence) -> Figure:
     return figure
 
 
-def seasonal_plots(rows: Sequence, constant: Sequence) -> list[Figure]:
+def seasonal_plots(rows: list[CourseRow], constant: list[ParameterRow]) -> list[Figure]:
     """The course over the year of every parameter that changes with the season, a few panels to a figure.
 
     Args:
-        rows: with ``site``, ``name``, ``day`` (of the year), ``value`` (``SeasonalRow``).
+        rows: lines of parameters_seasonal.csv.
         constant: the rows of ``parameter_plot``; their default is drawn dotted.
     """
     sites = tuple(dict.fromkeys(row.site for row in (*constant, *rows)))

@@ -10,58 +10,50 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from mdpl.report.style import CALIBRATED, DEFAULT, FLUX_NAMES, FONT, OBSERVED, save, site_style
+from mdpl.report.tables import by_stage
 from mdpl.report.taylor import TaylorPair, taylor_diagram
-from mdpl.scores.evaluation import ScoreRow
+from mdpl.runs.directory import STAGES
+from mdpl.runs.rows import EpochRow
+from mdpl.scores.evaluation import MetricRow
 from mdpl.towers.intervals import DAY, Alignment, TimeAxis, align, means_at, model_time
-from mdpl.towers.load import Tower
 from mdpl.towers.observations import Observations
 from mdpl.towers.split import Split
-from mdpl.training.state import EpochRow
+from mdpl.training.judging import Judgement
+from mdpl.training.windows import Group
 
 MONTHS = "JFMAMJJASOND"
 CYCLE_FLUXES = ("Qle", "Qh")
 
 
-def draw_run(
-    directory: Path,
-    towers: list[Tower],
-    splits: dict[str, Split],
-    metrics: list[tuple[str, str, ScoreRow]],
-    losses: list[EpochRow],
-    series: dict[tuple[str, str], dict[str, np.ndarray]],
-) -> None:
+def draw_run(directory: Path, groups: list[Group], judgement: Judgement, losses: list[EpochRow]) -> None:
     """All pictures of a run directory.
 
     Args:
         directory: the run directory.
-        towers: the sites.
-        splits: train and test masks by site.
-        metrics: (site, stage, scores).
+        groups: the sites.
+        judgement: scores and fluxes of the default and the calibrated parameters.
         losses: rows of loss.csv.
-        series: (site, stage) -> flux -> ``[time]`` at the model's step.
     """
+    metrics = judgement.metrics
     for flux in CYCLE_FLUXES:
         pairs = taylor_pairs(metrics, flux, period="test", target="raw")
         if pairs:
-            steps = sorted({row.step for _, _, row in metrics})
+            steps = sorted({row.step for row in metrics})
             caption = f"test period, {' and '.join(steps)}, uncorrected observations"
             save(taylor_diagram(pairs, flux, caption), directory / f"taylor_{flux}.png")
     save(loss_curve(losses), directory / "loss.png")
-    for tower in towers:
-        runs = {stage: series[tower.label, stage] for stage in ("default", "calibrated")}
-        save(mean_cycles(tower, splits[tower.label], runs), directory / f"cycles_{tower.label}.png")
+    for tower, split in (pair for group in groups for pair in zip(group.towers, group.splits, strict=True)):
+        runs = {stage: judgement.fluxes[tower.label, stage] for stage in STAGES}
+        cycles = draw_cycles(tower.label, tower.observations, model_time(tower.forcing), split, runs)
+        save(cycles, directory / f"cycles_{tower.label}.png")
 
 
-def taylor_pairs(metrics: list[tuple[str, str, ScoreRow]], flux: str, period: str, target: str) -> list[TaylorPair]:
+def taylor_pairs(metrics: list[MetricRow], flux: str, period: str, target: str) -> list[TaylorPair]:
     """Default and calibrated scores of every site that has both."""
-    found: dict[str, dict] = {}
-    for site, stage, row in metrics:
-        if (row.flux, row.period, row.target) == (flux, period, target) and row.scores.n > 0:
-            found.setdefault(site, {})[stage] = row.scores
     return [
-        TaylorPair(site, s["default"], s["calibrated"])
-        for site, s in found.items()
-        if {"default", "calibrated"} <= set(s)
+        TaylorPair(site, *(stages[stage] for stage in STAGES))
+        for site, stages in by_stage(metrics, flux, period, target).items()
+        if all(stage in stages and stages[stage].n > 0 for stage in STAGES)
     ]
 
 
@@ -83,11 +75,6 @@ def loss_curve(rows: list[EpochRow]) -> Figure:
         # sites start in different places, so the legend goes where no line is
         figure.legend(loc="outside lower center", ncols=4, frameon=False)
     return figure
-
-
-def mean_cycles(tower: Tower, split: Split, runs: dict[str, dict[str, np.ndarray]]) -> Figure:
-    """Mean seasonal cycle, and mean diurnal cycle where observations resolve it, of Qle and Qh."""
-    return draw_cycles(tower.label, tower.observations, model_time(tower.forcing), split, runs)
 
 
 def draw_cycles(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from mdpl.runs.directory import write_whole
+from mdpl.files import write_whole
 
 DPI = 150
 OBSERVED, DEFAULT, CALIBRATED = "#000000", "#D55E00", "#0072B2"

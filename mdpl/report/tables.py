@@ -7,12 +7,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mdpl.scores.evaluation import ScoreRow
+from mdpl.runs.directory import STAGES
+from mdpl.scores.evaluation import MetricRow
 from mdpl.scores.metrics import Scores
 
-Metrics = list[tuple[str, str, ScoreRow]]
 HEADLINE_FLUXES = ("Qh", "Qle")
-MODEL_STAGES = ("default", "calibrated")
 WEAK_CORRELATION = 0.1
 """default R below which a relative change of R says little"""
 
@@ -38,23 +37,23 @@ class Change(NamedTuple):
     """sites whose default R is so small that its relative change means little"""
 
 
-def changes(metrics: Metrics, period: str, target: str) -> list[Change]:
+def changes(metrics: list[MetricRow], period: str, target: str) -> list[Change]:
     """Δ of RMSE, R and STD for Qh and Qle (EVALUATION.md).
 
     Normalised RMSE and STD are those divided by the observations' standard deviation, which is the same before and
     after, so that their relative changes are those of RMSE and STD.
     """
-    found = []
+    rows = []
     for flux in HEADLINE_FLUXES:
         pairs = {
             site: pair
             for site, pair in by_stage(metrics, flux, period, target).items()
-            if all(stage in pair and pair[stage].n > 0 for stage in MODEL_STAGES)
+            if all(stage in pair and pair[stage].n > 0 for stage in STAGES)
         }
         if not pairs:
             continue
-        before, after = ([pair[stage] for pair in pairs.values()] for stage in MODEL_STAGES)
-        found.append(
+        before, after = ([pair[stage] for pair in pairs.values()] for stage in STAGES)
+        rows.append(
             Change(
                 flux,
                 period,
@@ -66,7 +65,7 @@ def changes(metrics: Metrics, period: str, target: str) -> list[Change]:
                 doubtful=tuple(site for site, pair in pairs.items() if not pair["default"].r > WEAK_CORRELATION),
             )
         )
-    return found
+    return rows
 
 
 _CHANGED = {"rmse": "rmse", "r": "r", "std": "std_mod"}
@@ -82,13 +81,13 @@ def _mean_spread(side: list[Scores]) -> float:
     return float(np.mean([scores.std_mod / scores.std_obs if scores.std_obs else math.nan for scores in side]))
 
 
-def by_stage(metrics: Metrics, flux: str, period: str, target: str) -> dict[str, dict[str, Scores]]:
+def by_stage(metrics: list[MetricRow], flux: str, period: str, target: str) -> dict[str, dict[str, Scores]]:
     """site -> stage -> scores of one flux, period and target."""
-    found: dict[str, dict[str, Scores]] = {}
-    for site, stage, row in metrics:
+    sites: dict[str, dict[str, Scores]] = {}
+    for row in metrics:
         if (row.flux, row.period, row.target) == (flux, period, target):
-            found.setdefault(site, {})[stage] = row.scores
-    return found
+            sites.setdefault(row.site, {})[row.stage] = row.scores
+    return sites
 
 
 class ScoreLine(NamedTuple):
@@ -102,15 +101,15 @@ class ScoreLine(NamedTuple):
     """True where a new site and flux begins"""
 
 
-def score_lines(metrics: Metrics, period: str, target: str) -> list[ScoreLine]:
+def score_lines(metrics: list[MetricRow], period: str, target: str) -> list[ScoreLine]:
     """Scores of all sites, fluxes and stages, sites and fluxes together; empty rows (n = 0) left out."""
-    fluxes = dict.fromkeys((*HEADLINE_FLUXES, *(row.flux for _, _, row in metrics)))
+    fluxes = dict.fromkeys((*HEADLINE_FLUXES, *(row.flux for row in metrics)))
     lines = []
-    for site in dict.fromkeys(site for site, _, _ in metrics):
+    for site in dict.fromkeys(row.site for row in metrics):
         for flux in fluxes:
             stages = by_stage(metrics, flux, period, target).get(site, {})
-            kept = [(stage, scores) for stage, scores in stages.items() if scores.n > 0]
-            lines += [ScoreLine(site, flux, stage, scores, i == 0) for i, (stage, scores) in enumerate(kept)]
+            filled = [(stage, scores) for stage, scores in stages.items() if scores.n > 0]
+            lines += [ScoreLine(site, flux, stage, scores, i == 0) for i, (stage, scores) in enumerate(filled)]
     return lines
 
 
@@ -134,13 +133,13 @@ class Gap(NamedTuple):
         return (self.default - self.reached) / promised if promised > 0 else math.nan
 
 
-def surrogate_gaps(metrics: Metrics, target: str = "raw") -> list[Gap]:
+def surrogate_gaps(metrics: list[MetricRow], target: str = "raw") -> list[Gap]:
     """Surrogate against LSM for every site and flux with a row of stage ``surrogate``."""
     gaps = []
-    for period in dict.fromkeys(row.period for _, stage, row in metrics if stage == "surrogate"):
+    for period in dict.fromkeys(row.period for row in metrics if row.stage == "surrogate"):
         for flux in HEADLINE_FLUXES:
             for site, stages in by_stage(metrics, flux, period, target).items():
-                if {"surrogate", *MODEL_STAGES} <= set(stages):
+                if {"surrogate", *STAGES} <= set(stages):
                     numbers = (stages[stage].rmse for stage in ("surrogate", "calibrated", "default"))
                     gaps.append(Gap(site, flux, period, *numbers))
     return gaps

@@ -1,27 +1,35 @@
-"""The run directory: what a calibration leaves behind, every file complete or not there at all."""
+"""The run directory: what a calibration leaves behind, written and read; every file is complete or not there at all."""
 
 from __future__ import annotations
 
-import csv
+import dataclasses
 import json
-import os
+import math
 import shutil
-from collections.abc import Callable, Iterable
-from dataclasses import asdict
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from jlsm.errors import InputError
 from jlsm.parameters import PARAMETERS
-from mdpl.config import Config
-from mdpl.scores.evaluation import ScoreRow
-from mdpl.training.state import EpochRow
+from mdpl.config import Config, load_config
+from mdpl.files import read_rows, write_rows, write_text
+from mdpl.runs.rows import CourseRow, EpochRow, ParameterRow
+from mdpl.scores.evaluation import MetricRow
 from mdpl.unknowns.search_space import SearchSpace
-from mdpl.unknowns.time_varying import Layout
+from mdpl.unknowns.time_varying import UnknownsLayout
 
-METRIC_COLUMNS = ("rmse", "bias", "r", "std_mod", "std_obs", "nme", "kge", "n")
+if TYPE_CHECKING:
+    import xarray
+
+CONFIG, METRICS, PARAMETER_TABLE, COURSES, LOSSES, STOP = (
+    "config.toml", "metrics.csv", "parameters.csv", "parameters_seasonal.csv", "loss.csv", "stopped.json",
+)  # fmt: skip
+STAGES = ("default", "calibrated")
+"""what the land surface model was run with over the whole record"""
 
 
 def create_run_directory(path: str | Path, overwrite: bool = False, resume: bool = False) -> Path:
@@ -32,7 +40,7 @@ def create_run_directory(path: str | Path, overwrite: bool = False, resume: bool
             or cannot be written.
     """
     path = Path(path)
-    earlier = (path / "config.toml").exists()
+    earlier = (path / CONFIG).exists()
     if earlier and not overwrite and not resume:
         raise InputError(
             f"{path}: holds an earlier run: choose another -o RUN_DIR, go on with --resume, or add --overwrite"
@@ -48,45 +56,53 @@ def create_run_directory(path: str | Path, overwrite: bool = False, resume: bool
     return path
 
 
-def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
-    """Let ``write`` make a temporary file beside ``path``, then rename it."""
-    part = path.with_name(f".{path.stem}.part{path.suffix}")
-    try:
-        write(part)
-        os.replace(part, path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise InputError(f"{path}: cannot be written ({error.strerror or error}): free space or choose -o") from error
-
-
-def write_table(path: Path, columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> None:
-    """A CSV file with a header line; None is empty, floats keep seven significant digits."""
-
-    def cell(value: Any) -> Any:
-        if value is None:
-            return ""
-        return f"{value:.7g}" if isinstance(value, float | np.floating) else value
-
-    def write(part: Path) -> None:
-        with part.open("w", newline="", encoding="utf-8") as stream:
-            writer = csv.writer(stream, lineterminator="\n")
-            writer.writerow(columns)
-            writer.writerows([cell(value) for value in row] for row in rows)
-
-    write_whole(path, write)
+# ---- writing --------------------------------------------------------------------------------------
 
 
 def write_config(directory: Path, config: Config) -> None:
     """``config.toml``, resolved."""
-    write_whole(directory / "config.toml", lambda part: part.write_text(config.to_toml(), encoding="utf-8"))
+    write_text(directory / CONFIG, config.to_toml())
+
+
+def write_metrics(directory: Path, rows: Iterable[MetricRow]) -> None:
+    """``metrics.csv``."""
+    write_rows(directory / METRICS, MetricRow, rows)
+
+
+def write_parameter_rows(directory: Path, rows: Iterable[ParameterRow]) -> None:
+    """``parameters.csv``."""
+    write_rows(directory / PARAMETER_TABLE, ParameterRow, rows)
+
+
+def write_courses(directory: Path, rows: Iterable[CourseRow]) -> None:
+    """``parameters_seasonal.csv``: parameters that change with time, by day of year."""
+    write_rows(directory / COURSES, CourseRow, rows)
+
+
+def write_losses(directory: Path, rows: Iterable[EpochRow]) -> None:
+    """``loss.csv``."""
+    write_rows(directory / LOSSES, EpochRow, rows)
+
+
+def write_stop(directory: Path, details: dict) -> Path:
+    """``stopped.json``: what training saw when a number stopped being finite."""
+    path = directory / STOP
+    write_text(path, json.dumps(details, indent=2) + "\n")
+    return path
 
 
 def parameter_rows(
-    labels: Iterable[str], space: SearchSpace, values: np.ndarray, layout: Layout | None = None, unknowns=None
-) -> list[tuple]:
+    labels: Iterable[str],
+    space: SearchSpace,
+    values: np.ndarray,
+    layout: UnknownsLayout | None = None,
+    unknowns: np.ndarray | None = None,
+) -> list[ParameterRow]:
     """Rows of parameters.csv for one group of sites.
 
     Args:
+        labels: the sites.
+        space: their search space.
         values: ``[sites, parameters]``, means over a year where a parameter changes with it.
         layout, unknowns: with them, the coefficients of parameters that change with time get rows of their own.
     """
@@ -96,55 +112,97 @@ def parameter_rows(
         for i, (key, (_, first, last)) in enumerate(zip(space.keys, parts, strict=True)):
             if not space.active[s, i]:
                 continue
-            info = PARAMETERS[key]
-            rows.append((label, key, space.default[s, i], values[s, i], info.unit, space.lower[i], space.upper[i]))
-            for u in range(first + 1, last):
-                rows.append((label, layout.names[u], 0.0, unknowns[s, u], "-", None, None))
+            bounds = (float(space.lower[i]), float(space.upper[i]))
+            default, value = float(space.default[s, i]), float(values[s, i])
+            rows.append(ParameterRow(label, key, default, value, PARAMETERS[key].unit, *bounds))
+            if layout is not None and unknowns is not None:
+                for u in range(first + 1, last):
+                    rows.append(ParameterRow(label, layout.names[u], 0.0, float(unknowns[s, u]), "-", None, None))
     return rows
 
 
-def write_parameters(directory: Path, rows: list[tuple]) -> None:
-    """``parameters.csv``."""
-    columns = ("site", "name", "default", "calibrated", "unit", "lower", "upper")
-    write_table(directory / "parameters.csv", columns, rows)
+# ---- reading --------------------------------------------------------------------------------------
 
 
-def write_courses(directory: Path, rows: list[tuple]) -> None:
-    """``parameters_seasonal.csv``: parameters that change with time, by day of year."""
-    write_table(directory / "parameters_seasonal.csv", ("site", "name", "day", "value", "default"), rows)
+@dataclass(frozen=True)
+class Run:
+    """A run directory's tables."""
+
+    directory: Path
+    config: Config
+    metrics: list[MetricRow]
+    parameters: list[ParameterRow]
+    """without the coefficients of parameters that change with time"""
+    losses: list[EpochRow]
+    courses: list[CourseRow]
+    """empty where every parameter is constant in time"""
+
+    @property
+    def sites(self) -> tuple[str, ...]:
+        """Sites in the order of metrics.csv."""
+        return tuple(dict.fromkeys(row.site for row in self.metrics))
+
+    def model_file(self, site: str, stage: str) -> Path:
+        """The LSM's output of a site with ``default`` or ``calibrated`` parameters."""
+        return self.directory / f"{site}_{stage}.nc"
+
+    def to_dataset(self) -> xarray.Dataset:
+        """The model's output of all sites and stages as one dataset, with dimensions ``site`` and ``stage``.
+
+        Records of different years or steps are joined on their union of times, NaN where a site has none.
+
+        Raises:
+            InputError: a model file of the run that is missing or unreadable.
+        """
+        import xarray as xr
+
+        def joined(datasets: list[xarray.Dataset], name: str, labels: tuple[str, ...]) -> xarray.Dataset:
+            return xr.concat(datasets, xr.Variable(name, list(labels)), join="outer", combine_attrs="drop_conflicts")
+
+        stages = [joined([self._output(site, stage) for site in self.sites], "site", self.sites) for stage in STAGES]
+        return joined(stages, "stage", STAGES)
+
+    def _output(self, site: str, stage: str) -> xarray.Dataset:
+        import xarray as xr
+
+        path = self.model_file(site, stage)
+        try:
+            with xr.open_dataset(path) as dataset:
+                return dataset.load().squeeze(drop=True)
+        except (OSError, ValueError) as error:
+            raise InputError(f"{path}: not a readable NetCDF file ({error}): run the calibration again") from error
 
 
-def write_metrics(directory: Path, rows: list[tuple[str, str, ScoreRow]]) -> None:
-    """``metrics.csv`` from (site, stage, scores)."""
-    write_scores(directory / "metrics.csv", rows)
+def read_run(directory: str | Path) -> Run:
+    """Config and tables of a run directory.
 
-
-def write_scores(path: Path, rows: list[tuple[str, str, ScoreRow]]) -> None:
-    """A table of scores in the form of metrics.csv."""
-    columns = ("site", "flux", "stage", "period", *METRIC_COLUMNS, "target", "step", "crmse")
-    write_table(
-        path,
-        columns,
-        (
-            (site, row.flux, stage, row.period, *(getattr(row.scores, name) for name in METRIC_COLUMNS))
-            + (row.target, row.step, row.scores.crmse)
-            for site, stage, row in rows
-        ),
+    Raises:
+        InputError: no such directory; a file that is missing, empty or not what a calibration writes.
+    """
+    directory = Path(directory)
+    if not directory.is_dir():
+        raise InputError(f"{directory}: no such directory: give the RUN_DIR of `mdpl calibrate`")
+    if not (directory / CONFIG).is_file():
+        raise InputError(f"{directory / CONFIG}: no such file: {directory} is no run directory of mdpl calibrate")
+    courses = directory / COURSES
+    return Run(
+        directory=directory,
+        config=load_config(directory / CONFIG),
+        metrics=read_metrics(directory / METRICS),
+        parameters=[row for row in read_rows(directory / PARAMETER_TABLE, ParameterRow) if row.lower is not None],
+        losses=read_rows(directory / LOSSES, EpochRow),
+        courses=read_rows(courses, CourseRow) if courses.is_file() else [],
     )
 
 
-def write_losses(directory: Path, rows: list[EpochRow]) -> None:
-    """``loss.csv``."""
-    columns = ("epoch", "site", "loss", "record_loss", "gradient_norm", "clipped", "learning_rate", "validation_loss")
-    write_table(
-        directory / "loss.csv",
-        columns,
-        ([int(v) if isinstance(v, bool) else v for v in asdict(row).values()] for row in rows),
-    )
+def read_metrics(path: str | Path) -> list[MetricRow]:
+    """Lines of a metrics.csv, in its order; other programs' tables may lack the centred RMSE. Raises InputError."""
+    rows = read_rows(Path(path), MetricRow)
+    return [dataclasses.replace(row, target=row.target or "raw", crmse=_centred(row)) for row in rows]
 
 
-def write_stop(directory: Path, details: dict) -> Path:
-    """``stopped.json``: what training found when a number stopped being finite."""
-    path = directory / "stopped.json"
-    write_whole(path, lambda part: part.write_text(json.dumps(details, indent=2) + "\n", encoding="utf-8"))
-    return path
+def _centred(row: MetricRow) -> float:
+    """Centred RMSE over sigma_obs; where the table has none, from the other scores: RMSE^2 = bias^2 + cRMSE^2."""
+    if row.crmse is not None:
+        return row.crmse
+    return math.sqrt(max(row.rmse**2 - row.bias**2, 0.0)) / (row.std_obs or math.nan)

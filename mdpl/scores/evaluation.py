@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -12,21 +12,43 @@ from jaxtyping import Bool, Float
 from jlsm.errors import InputError
 from mdpl.scores.metrics import Scores, scores
 from mdpl.towers.intervals import TimeAxis, align, means_at
-from mdpl.towers.observations import CORRECTED, FLUXES, Observations, load_observations
-
-TARGETS = ("raw", "corrected")
+from mdpl.towers.observations import CORRECTED, SCORED_FLUXES, TARGETS, Observations, load_observations
 
 
-class ScoreRow(NamedTuple):
-    """Scores of one flux against one target over one period."""
+@dataclass(frozen=True)
+class MetricRow:
+    """Scores of one flux against one target over one period: one line of metrics.csv (units of the flux)."""
 
+    site: str
     flux: str
-    target: str
-    """``raw`` or ``corrected`` (for energy-balance closure)"""
+    stage: str
+    """which run: ``default``, ``calibrated``, ``surrogate`` (its own claim), ``transferred``, or a baseline's name"""
     period: str
-    step: str
+    """``train``, ``validation``, ``test`` or ``all``"""
+    rmse: float
+    bias: float
+    r: float
+    std_mod: float
+    std_obs: float
+    nme: float
+    kge: float
+    n: int
+    target: str = "raw"
+    """``raw`` or ``corrected`` (for energy-balance closure)"""
+    step: str = ""
     """interval of the comparison: daily, half-hourly, ..."""
-    scores: Scores
+    crmse: float | None = None
+    """centred RMSE over std_obs, -"""
+
+    @property
+    def scores(self) -> Scores:
+        """The numbers alone (see ``mdpl.scores.metrics``)."""
+        return Scores(**{name: getattr(self, name) for name in Scores._fields})
+
+    @classmethod
+    def of_scores(cls, scores: Scores, **labels: str) -> MetricRow:
+        """A row from scores and the texts that say what they are of."""
+        return cls(**labels, **scores._asdict())
 
 
 def score_fluxes(
@@ -34,7 +56,9 @@ def score_fluxes(
     model_time: TimeAxis,
     observations: Observations,
     periods: dict[str, Bool[np.ndarray, "obs_time"]] | None = None,
-) -> list[ScoreRow]:
+    site: str = "",
+    stage: str = "",
+) -> list[MetricRow]:
     """Scores of every flux that both sides have, raw and corrected, per period.
 
     Args:
@@ -42,6 +66,7 @@ def score_fluxes(
         model_time: the run's time axis.
         observations: what was measured.
         periods: name -> mask over the observed intervals; everything measured, as ``all``, when None.
+        site, stage: how the rows are labelled.
 
     Raises:
         InputError: time steps that do not fit; no flux in common.
@@ -49,19 +74,20 @@ def score_fluxes(
     alignment = align(model_time, observations.time, where=observations.file)
     periods = {"all": np.ones(observations.time.start.shape, bool)} if periods is None else periods
     rows = []
-    for flux in (flux for flux in FLUXES if flux in model):
+    for flux in (flux for flux in SCORED_FLUXES if flux in model):
         means, covered = means_at(np.asarray(model[flux], np.float64), alignment)
         for target in TARGETS if flux in CORRECTED else TARGETS[:1]:
             series = observations.target(flux, target)
             if series is None:
                 continue
             for period, mask in periods.items():
-                found = scores(means, series.values, mask & covered & series.measured)
-                rows.append(ScoreRow(flux, target, period, observations.step, found))
+                compared = scores(means, series.values, mask & covered & series.measured)
+                labels = dict(flux=flux, target=target, period=period, step=observations.step)
+                rows.append(MetricRow.of_scores(compared, site=site, stage=stage, **labels))
     if not rows:
         raise InputError(
             f"{observations.file}: no flux in common: the model has {', '.join(model) or 'none'} and the observations "
-            f"{', '.join(observations.fluxes)}; {', '.join(FLUXES)} are scored"
+            f"{', '.join(observations.fluxes)}; {', '.join(SCORED_FLUXES)} are scored"
         )
     return rows
 
@@ -90,7 +116,7 @@ def load_model_fluxes(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], T
         if steps.size == 0 or (steps != steps[0]).any() or steps[0] <= 0:
             raise InputError(f"{path}: time: steps are not equal: give the output of one continuous run")
         model = {}
-        for name in (name for name in FLUXES if name in dataset.variables):
+        for name in (name for name in SCORED_FLUXES if name in dataset.variables):
             values = np.asarray(dataset[name].values, np.float64)
             if values.size != start.size:
                 raise InputError(
@@ -101,13 +127,13 @@ def load_model_fluxes(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], T
                 when = start[np.argmax(~np.isfinite(model[name]))].astype("datetime64[s]")
                 raise InputError(f"{path}: {name} at {when}: not finite: the run is broken or masked, run it again")
     if not model:
-        raise InputError(f"{path}: none of {', '.join(FLUXES)} in the file: give an ALMA output file")
+        raise InputError(f"{path}: none of {', '.join(SCORED_FLUXES)} in the file: give an ALMA output file")
     return model, TimeAxis(start, int(steps[0]))
 
 
 def evaluate_file(
     model_file: str | os.PathLike, flux_file: str | os.PathLike, first: str = "", last: str = ""
-) -> tuple[list[ScoreRow], tuple[str, ...]]:
+) -> tuple[list[MetricRow], tuple[str, ...]]:
     """Scores of a model output file against a Flux file, and the notes on the observations.
 
     Args:
@@ -127,7 +153,7 @@ def evaluate_file(
     except ValueError as error:
         raise InputError(f"date {first or last!r}: not an ISO date such as 2005-01-31") from error
     rows = score_fluxes(model, model_time, observations, {"all": mask})
-    if not any(row.scores.n for row in rows):
+    if not any(row.n for row in rows):
         span = f"{first or 'start'} to {last or 'end'}"
         raise InputError(f"{flux_file}: time {span}: no measured step of the run: widen the dates")
     return rows, observations.notes

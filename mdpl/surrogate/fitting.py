@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,10 +18,10 @@ from flax import nnx
 
 from jlsm.errors import InputError
 from jlsm.parameters import PARAMETERS, default_parameters
-from mdpl.model_paths import Path as ModelPath
-from mdpl.runs.directory import write_whole
-from mdpl.surrogate.network import Network, Sizes, Surrogate, inputs, load_surrogate, with_card
-from mdpl.surrogate.runs import FLUXES, DataSettings, Runs, make_runs, runs_key
+from mdpl.files import write_text
+from mdpl.model_paths import ModelPath, lsm_path
+from mdpl.surrogate.network import Sizes, Surrogate, SurrogateNetwork, inputs, load_surrogate, with_card
+from mdpl.surrogate.runs import SURROGATE_FLUXES, DataSettings, Runs, make_runs, runs_key
 from mdpl.surrogate.skill import card_text, skill
 from mdpl.towers.intervals import DAY
 from mdpl.towers.load import Tower
@@ -64,13 +67,13 @@ class _Lessons:
         features, weather, airs, places, traits = [], [], [], [], []
         for tower in towers:
             forcing = tower.forcing.window(0, tower.forcing.steps // per_day * per_day)
-            now = inputs.weather(forcing, tower.site, per_day)
+            now = inputs.scaled_weather(forcing, tower.site, per_day)
             midnight, _ = inputs.past_at_midnight(now, jnp.zeros((len(inputs.MEMORY) * inputs.REMEMBERED, 1)))
-            features.append(np.asarray(inputs.features(now, midnight, now[:, :0])[..., 0]))
+            features.append(np.asarray(inputs.decoder_inputs(now, midnight, now[:, :0])[..., 0]))
             weather.append(np.asarray(now[..., 0]))
             airs.append(np.asarray(inputs.drying_weather(forcing, per_day)[..., 0]))
             own = default_parameters(tower.site)
-            places.append(np.asarray(inputs.attributes(own, tower.site, 1)[0]))
+            places.append(np.asarray(inputs.site_attributes(own, tower.site, 1)[0]))
             traits.append(np.asarray(inputs.leaf_traits(own, (1,), per_day)).reshape(-1))
         longest = max(len(part) for part in features)
 
@@ -120,19 +123,70 @@ class _Lessons:
         return {name: part.astype(np.float32) for name, part in parts.items()} | {"days": days}
 
 
+class _Scales(NamedTuple):
+    """Means and spreads of what the network answers and remembers, over the training runs."""
+
+    mean: np.ndarray
+    """of each flux, W m-2"""
+    std: np.ndarray
+    daily_std: np.ndarray
+    """standard deviation of daily means over ``std``, ``[fluxes, 1]``"""
+    memory_mean: np.ndarray
+    memory_std: np.ndarray
+
+    @classmethod
+    def of_runs(cls, targets: np.ndarray, memory: np.ndarray) -> _Scales:
+        """From targets ``[days, runs, fluxes, steps]`` and memory ``[days, runs, items]``."""
+        sample = targets.astype(np.float32)
+        mean, std = sample.mean((0, 1, 3)), sample.std((0, 1, 3))
+        daily_std = (sample.mean(axis=3).std((0, 1)) / std)[:, None]
+        remembered = memory.astype(np.float32)
+        memory_mean, memory_std = remembered.mean((0, 1)), remembered.std((0, 1))
+        # no snow anywhere: nothing to learn
+        return cls(mean, std, daily_std, memory_mean, np.where(memory_std > 0.0, memory_std, 1.0))
+
+
+def _errors_of(graph, scales: _Scales, hidden_width: int, year_days: int):
+    """The errors of weights on a batch of lessons."""
+    scale, offset = scales.std[:, None, None], scales.mean[:, None, None]
+
+    def errors(weights, batch):
+        """Mean square errors in variances: half-hourly and daily per flux, and of the slow state's memory."""
+        days, memory, target = batch["days"], batch["memory"], batch["target"]
+        network = nnx.merge(graph, weights)
+        embedded = network.embed(batch["share"][None], batch["place"])
+        hidden = jnp.zeros((days.shape[1], hidden_width), memory.dtype)
+        # the burn-in year only fills the memory: a third of the cost of a step saved
+        _, hidden = network.remember(hidden, batch["summary"][:year_days], embedded)
+        starts, end = network.remember(jax.lax.stop_gradient(hidden), batch["summary"][year_days:], embedded)
+        evenings = jnp.concatenate([starts[1:], end[None]])
+        recalled = ((network.recall(evenings) - (memory - scales.memory_mean) / scales.memory_std) ** 2).mean()
+        difference = network.decode(batch["features"], starts[days, jnp.arange(days.shape[1])], embedded)
+        difference -= (target - offset) / scale
+        # observations are daily at some towers, so the day's mean counts as much as its course
+        of_days = (difference.mean(axis=2) / scales.daily_std) ** 2
+        return (difference**2).mean((0, 2, 3)), of_days.mean((0, 2)), recalled
+
+    return errors
+
+
 def fit(
     towers: list[Tower],
     runs: Runs,
     settings: TrainingSettings = TrainingSettings(),
-    fluxes: tuple[str, ...] = FLUXES,
+    fluxes: tuple[str, ...] = SURROGATE_FLUXES,
     leave_out: int | None = None,
     progress: Callable[[str, float], None] = lambda what, share: None,
 ) -> Surrogate:
-    """Fit a network to runs; the weights of the best look at the unseen draws are kept.
+    """Fit a network to runs; the weights of the best look at the unseen draws are taken.
 
     Args:
+        towers: the sites of the runs.
+        runs: what to learn from.
+        settings: how.
         fluxes: those it learns; one alone is the single-task case.
         leave_out: index of a site whose runs are not used at all.
+        progress: called with what is going on and the share that is done.
 
     Raises:
         InputError: unknown ``task_loss``.
@@ -142,64 +196,22 @@ def fit(
     train, looks = runs.chosen("train"), runs.chosen("draws")
     if leave_out is not None:
         train, looks = train[runs.site[train] != leave_out], looks[runs.site[looks] != leave_out]
-    which = [FLUXES.index(flux) for flux in fluxes]
+    which = [SURROGATE_FLUXES.index(flux) for flux in fluxes]
     year_days = _year_days(towers, runs)
     lessons = _Lessons(towers, runs, year_days)
     # [days, runs, fluxes, steps]: a day of a run lies together
     targets = runs.fluxes.reshape(year_days, -1, *runs.fluxes.shape[1:])[..., which].transpose(0, 2, 3, 1).copy()
-    sample = targets[:, train].astype(np.float32)
-    mean, std = sample.mean((0, 1, 3)), sample.std((0, 1, 3))
-    daily_std = (sample.mean(axis=3).std((0, 1)) / std)[:, None]
-    scale, offset = std[:, None, None], mean[:, None, None]
-    del sample
-    remembered = runs.memory[:, train].astype(np.float32)
-    memory_mean, memory_std = remembered.mean((0, 1)), remembered.std((0, 1))
-    memory_std = np.where(memory_std > 0.0, memory_std, 1.0)  # no snow anywhere: nothing to learn
-    del remembered
-    network = Network(runs.keys, fluxes, settings.sizes, settings.seed)
+    scales = _Scales.of_runs(targets[:, train], runs.memory[:, train])
+    network = SurrogateNetwork(runs.keys, fluxes, settings.sizes, settings.seed)
     graph, weights = nnx.split(network)
+    errors = _errors_of(graph, scales, settings.sizes.hidden, year_days)
     unknowns = {"network": weights, "log_variance": jnp.zeros(len(which), jnp.float32)}
-    schedule = optax.warmup_cosine_decay_schedule(
-        0.0, settings.learning_rate, min(50, settings.steps // 4), settings.steps, 1e-5
-    )
-    optimiser = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(schedule))
-
-    def errors(weights, batch):
-        """Mean square errors in variances: half-hourly and daily per flux, and of the slow state's memory."""
-        days, memory, target = batch["days"], batch["memory"], batch["target"]
-        network = nnx.merge(graph, weights)
-        embedded = network.embed(batch["share"][None], batch["place"])
-        hidden = jnp.zeros((days.shape[1], settings.sizes.hidden), memory.dtype)
-        # the burn-in year only fills the memory: a third of the cost of a step saved
-        _, hidden = network.remember(hidden, batch["summary"][:year_days], embedded)
-        starts, end = network.remember(jax.lax.stop_gradient(hidden), batch["summary"][year_days:], embedded)
-        evenings = jnp.concatenate([starts[1:], end[None]])
-        recalled = ((network.recall(evenings) - (memory - memory_mean) / memory_std) ** 2).mean()
-        difference = network.decode(batch["features"], starts[days, jnp.arange(days.shape[1])], embedded)
-        difference -= (target - offset) / scale
-        # observations are daily at some towers, so the day's mean counts as much as its course
-        of_days = (difference.mean(axis=2) / daily_std) ** 2
-        return (difference**2).mean((0, 2, 3)), of_days.mean((0, 2)), recalled
-
-    def loss_of(unknowns, batch):
-        fine, coarse, recalled = errors(unknowns["network"], batch)
-        loss = fine + coarse
-        if settings.task_loss == "uncertainty":
-            s = unknowns["log_variance"]
-            loss = jnp.exp(-s) * loss + s
-        return loss.mean() + settings.memory_weight * recalled / loss.size
-
-    @jax.jit
-    def step(unknowns, moments, batch):
-        loss, gradient = jax.value_and_grad(loss_of)(unknowns, batch)
-        updates, moments = optimiser.update(gradient, moments)
-        return optax.apply_updates(unknowns, updates), moments, loss
-
+    optimiser, step = _step_of(settings, errors)
     look = jax.jit(errors)
     rng = np.random.default_rng(settings.seed)
     fixed = lessons.batch(looks, _some_days(rng, year_days, settings.days, looks.size), targets)
     moments, best, best_error, since, begin = optimiser.init(unknowns), weights, np.inf, 0, time.perf_counter()
-    history = []
+    history, index = [], 0
     for index in range(1, settings.steps + 1):
         chosen = rng.permutation(train)[: settings.columns]
         days = _some_days(rng, year_days, settings.days, chosen.size)
@@ -230,7 +242,32 @@ def fit(
         "model_seconds": runs.seconds,
         "training_runs": int(train.size),
     }
-    return Surrogate(network, runs.keys, fluxes, tuple(mean.tolist()), tuple(std.tolist()), settings.sizes, card)
+    means, spreads = tuple(scales.mean.tolist()), tuple(scales.std.tolist())
+    return Surrogate(network, runs.keys, fluxes, means, spreads, settings.sizes, card)
+
+
+def _step_of(settings: TrainingSettings, errors):
+    """(optimiser, compiled training step)."""
+    schedule = optax.warmup_cosine_decay_schedule(
+        0.0, settings.learning_rate, min(50, settings.steps // 4), settings.steps, 1e-5
+    )
+    optimiser = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(schedule))
+
+    def loss_of(unknowns, batch):
+        fine, coarse, recalled = errors(unknowns["network"], batch)
+        loss = fine + coarse
+        if settings.task_loss == "uncertainty":
+            s = unknowns["log_variance"]
+            loss = jnp.exp(-s) * loss + s
+        return loss.mean() + settings.memory_weight * recalled / loss.size
+
+    @jax.jit
+    def step(unknowns, moments, batch):
+        loss, gradient = jax.value_and_grad(loss_of)(unknowns, batch)
+        updates, moments = optimiser.update(gradient, moments)
+        return optax.apply_updates(unknowns, updates), moments, loss
+
+    return optimiser, step
 
 
 def _some_days(rng: np.random.Generator, year_days: int, days: int, columns: int) -> np.ndarray:
@@ -263,11 +300,6 @@ def train_or_load_surrogate(
     Raises:
         InputError: see ``make_runs`` and ``load_surrogate``.
     """
-    import hashlib
-    import json
-
-    from mdpl.model_paths import lsm_path
-
     settings.check()
     text = runs_key(towers, keys, data) + repr(sorted(asdict(settings).items())) + str(unseen_site)
     name = hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -284,9 +316,8 @@ def train_or_load_surrogate(
             scores.append(row | {"split": f"site {towers[last].label}"})
     surrogate = with_card(surrogate, surrogate.card | {"scores": scores})
     surrogate.save(file)
-    card = json.dumps(surrogate.card, indent=1)
-    write_whole(file.with_suffix(".json"), lambda part: part.write_text(card, encoding="utf-8"))
-    write_whole(file.with_suffix(".md"), lambda part: part.write_text(card_text(surrogate), encoding="utf-8"))
+    write_text(file.with_suffix(".json"), json.dumps(surrogate.card, indent=1))
+    write_text(file.with_suffix(".md"), card_text(surrogate))
     return surrogate
 
 
@@ -304,8 +335,8 @@ def ablation(
     """
     forgetful = replace(settings, memory_weight=0.0)
     networks = {
-        "multi-task": (FLUXES, settings),
-        "without memory": (FLUXES, forgetful),
+        "multi-task": (SURROGATE_FLUXES, settings),
+        "without memory": (SURROGATE_FLUXES, forgetful),
         **{f"single-task {flux}": ((flux,), forgetful) for flux in alone},
     }
     rows = []

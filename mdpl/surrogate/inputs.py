@@ -23,13 +23,13 @@ from mdpl.towers.intervals import DAY
 
 MEMORY = (2 * 3600.0, 12 * 3600.0)
 REMEMBERED = 6
-"""the first of ``weather``'s variables have their recent past among the inputs"""
+"""the first of ``scaled_weather``'s variables have their recent past among the inputs"""
 WEATHER = 9
 SUMMARY = WEATHER + 6
 WET = 2
 FEATURES = WEATHER + REMEMBERED * len(MEMORY) + WET
 ATTRIBUTES = 7
-EDGE = 0.02  # keeps the logarithms of a share finite at the bounds, where defaults may lie (vegetation_cover 1)
+SHARE_EDGE = 0.02  # keeps the logarithms of a share finite at the bounds, where defaults may lie (vegetation_cover 1)
 
 
 def by_day(values: Array, steps_per_day: int, columns: int) -> Shaped[Array, "days steps columns"]:
@@ -37,7 +37,7 @@ def by_day(values: Array, steps_per_day: int, columns: int) -> Shaped[Array, "da
     return values.reshape(-1, steps_per_day, columns)
 
 
-def weather(forcing: Forcing, site: Site, steps_per_day: int) -> Float[Array, "days weather steps columns"]:
+def scaled_weather(forcing: Forcing, site: Site, steps_per_day: int) -> Float[Array, "days weather steps columns"]:
     """Instantaneous weather, scaled by fixed numbers (so that no site or record changes the scale)."""
     columns = int(np.prod(forcing.Tair.shape[1:]))
     deficit = saturation_over_water(forcing.Tair) - vapour_pressure(forcing.Qair, forcing.Psurf)
@@ -95,8 +95,8 @@ def day_summary(
 ) -> Float[Array, "days columns summary"]:
     """What the slow cell hears of a day.
 
-    Means of ``weather``, the range of temperature and radiation, and what a water balance is made of: precipitation
-    (5 kg m-2), what sun and dry air could evaporate (kg m-2), what wet leaves do (from ``wet_leaves``).
+    Means of ``scaled_weather``, the range of temperature and radiation, and what a water balance is made of:
+    precipitation (5 kg m-2), what sun and dry air could evaporate (kg m-2), what wet leaves do (from ``wet_leaves``).
     """
     span = now[:, (0, 2)].max(axis=2) - now[:, (0, 2)].min(axis=2)
     rain, sun = (air[:, i].mean(axis=1) * DAY for i in (0, 1))
@@ -130,7 +130,7 @@ def past_at_midnight(
     return starts, end
 
 
-def features(
+def decoder_inputs(
     now: Float[Array, "days weather steps columns"],
     midnight: Float[Array, "days past columns"],
     wet: Float[Array, "days wet steps columns"],
@@ -225,7 +225,7 @@ def leaf_traits(
     return jnp.stack([jnp.broadcast_to(row, (days, row.shape[1])) for row in rows])[:, :, None]
 
 
-def attributes(params: Parameters, site: Site, columns: int) -> Float[Array, "columns attributes"]:
+def site_attributes(params: Parameters, site: Site, columns: int) -> Float[Array, "columns attributes"]:
     """The site and its soil, as far as the learned parameters do not say it."""
 
     def column(value):
@@ -246,7 +246,7 @@ def attributes(params: Parameters, site: Site, columns: int) -> Float[Array, "co
 
 def parameter_features(shares: Float[Array, "... parameters"]) -> Float[Array, "... inputs"]:
     """A share of the range, and how near it is to either bound (conductances act by their logarithm)."""
-    low, high = jnp.log(shares + EDGE), jnp.log(1.0 - shares + EDGE)
+    low, high = jnp.log(shares + SHARE_EDGE), jnp.log(1.0 - shares + SHARE_EDGE)
     return jnp.concatenate([2.0 * shares - 1.0, 0.6 * low + 0.6, -0.6 * high - 0.6], axis=-1)
 
 

@@ -9,12 +9,10 @@ A day is 24 h from the first step of a run ("midnight" below, wherever the clock
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
-from zipfile import BadZipFile
 
 import jax
 import jax.numpy as jnp
@@ -27,7 +25,8 @@ from jlsm.errors import InputError
 from jlsm.forcing import Forcing, Site
 from jlsm.outputs import Outputs, output_fields
 from jlsm.parameters import PARAMETERS, Parameters
-from mdpl.runs.directory import write_whole
+from mdpl.files import read_archive, write_archive
+from mdpl.model_paths import ModelPath
 from mdpl.surrogate import inputs
 from mdpl.towers.intervals import DAY
 
@@ -63,7 +62,7 @@ def _bend(x: Array) -> Array:
     return jnp.maximum(x - 1.0, 0.0) + 0.25 * jnp.square(jnp.clip(x, -1.0, 1.0) + 1.0)
 
 
-class Network(nnx.Module):
+class SurrogateNetwork(nnx.Module):
     """Shared trunk, one head per flux; answers in standard deviations of the flux."""
 
     def __init__(self, keys: tuple[str, ...], fluxes: tuple[str, ...], sizes: Sizes, seed: int = 0):
@@ -192,11 +191,11 @@ class Surrogate:
     def _simulate(self, params, forcing, site, state, fields, per_day):
         shape = forcing.Tair.shape[1:]
         columns, days = int(np.prod(shape)), forcing.steps // per_day
-        now, air = inputs.weather(forcing, site, per_day), inputs.drying_weather(forcing, per_day)
+        now, air = inputs.scaled_weather(forcing, site, per_day), inputs.drying_weather(forcing, per_day)
         hidden, past, leaf_water = (leaf.reshape(leaf.shape[0], columns) for leaf in state)
         embedded = self.network.embed(
             inputs.parameter_shares(params, self.keys, shape, per_day),
-            inputs.attributes(params, site, columns),
+            inputs.site_attributes(params, site, columns),
         )
         # weather may come in single precision while parameters are in double: the wider one carries on
         traits = inputs.leaf_traits(params, shape, per_day)
@@ -211,7 +210,7 @@ class Surrogate:
         @jax.checkpoint
         def decode(part):
             now, midnight, wet, start, embedded = part
-            return self.network.decode(inputs.features(now, midnight, wet), start, embedded)
+            return self.network.decode(inputs.decoder_inputs(now, midnight, wet), start, embedded)
 
         together = max(
             d for d in range(1, days + 1) if days % d == 0 and (d == 1 or d * per_day * columns <= ROWS_AT_ONCE)
@@ -244,18 +243,13 @@ class Surrogate:
 
     def save(self, path: str | Path) -> None:
         """Weights, scales and card in one ``.npz`` file; whole or not at all."""
-        about = {
+        facts = {
             "format": FORMAT, "keys": self.keys, "fluxes": self.fluxes, "mean": self.mean, "std": self.std,
             "bounds": [(PARAMETERS[key].lower, PARAMETERS[key].upper) for key in self.keys],
             "sizes": asdict(self.sizes), "card": self.card,
         }  # fmt: skip
         leaves = jax.tree.leaves(nnx.state(self.network, nnx.Param))
-
-        def write(part: Path) -> None:
-            with part.open("wb") as stream:
-                np.savez(stream, about=json.dumps(about), **{f"w{i}": np.asarray(v) for i, v in enumerate(leaves)})
-
-        write_whole(Path(path), write)
+        write_archive(Path(path), facts, {f"w{i}": leaf for i, leaf in enumerate(leaves)})
 
 
 def _steps_per_day(forcing: Forcing) -> tuple[int, ...]:
@@ -273,31 +267,38 @@ def _steps_per_day(forcing: Forcing) -> tuple[int, ...]:
     return fitting
 
 
+REMEDY = "delete it and train again"
+
+
 def load_surrogate(path: str | Path) -> Surrogate:
     """A saved surrogate. Raises InputError: no such file, not a surrogate, damaged, or of other parameter bounds."""
     path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path}: no such file: train a surrogate first")
+    facts, arrays = read_archive(path, "train a surrogate first" if not path.is_file() else REMEDY)
     try:
-        with np.load(path, allow_pickle=False) as file:
-            about = json.loads(str(file["about"]))
-            leaves = [file[f"w{i}"] for i in range(len(file.files) - 1)]
-        if about["format"] != FORMAT:
-            raise ValueError(f"format {about['format']}, not {FORMAT}")
-        sizes = about["sizes"] | {"trunk": tuple(about["sizes"]["trunk"])}
-        keys, fluxes, sizes = tuple(about["keys"]), tuple(about["fluxes"]), Sizes(**sizes)
-        if [tuple(bound) for bound in about["bounds"]] != [(PARAMETERS[k].lower, PARAMETERS[k].upper) for k in keys]:
+        if facts["format"] != FORMAT:
+            raise ValueError(f"format {facts['format']}, not {FORMAT}")
+        sizes = Sizes(**(facts["sizes"] | {"trunk": tuple(facts["sizes"]["trunk"])}))
+        keys, fluxes = tuple(facts["keys"]), tuple(facts["fluxes"])
+        if [tuple(bound) for bound in facts["bounds"]] != [(PARAMETERS[k].lower, PARAMETERS[k].upper) for k in keys]:
             raise ValueError("the parameters' bounds have changed since it was trained")
-        network = Network(keys, fluxes, sizes)
-        _, structure = jax.tree.flatten(nnx.state(network, nnx.Param))
-        expected = [leaf.shape for leaf in jax.tree.leaves(nnx.state(network, nnx.Param))]
-        if [leaf.shape for leaf in leaves] != expected:
+        network = SurrogateNetwork(keys, fluxes, sizes)
+        expected, structure = jax.tree.flatten(nnx.state(network, nnx.Param))
+        leaves = [arrays[f"w{i}"] for i in range(len(arrays))]
+        if [leaf.shape for leaf in leaves] != [leaf.shape for leaf in expected]:
             raise ValueError("weights of other shapes")
         nnx.update(network, jax.tree.unflatten(structure, [jnp.asarray(leaf) for leaf in leaves]))
-        mean, std = tuple(about["mean"]), tuple(about["std"])
-        return Surrogate(network, keys, fluxes, mean, std, sizes, about["card"])
-    except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
-        raise InputError(f"{path}: not a usable surrogate ({error}): delete it and train again") from error
+        mean, std = tuple(facts["mean"]), tuple(facts["std"])
+        return Surrogate(network, keys, fluxes, mean, std, sizes, facts["card"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: not a usable surrogate ({error}): {REMEDY}") from error
+
+
+def surrogate_path(surrogate: Surrogate) -> ModelPath:
+    """The model path through a trained surrogate.
+
+    Its windows are whole days, half-hourly or hourly; outputs it does not give are None.
+    """
+    return ModelPath(surrogate.simulate, surrogate.spin_up)
 
 
 def with_card(surrogate: Surrogate, card: dict) -> Surrogate:

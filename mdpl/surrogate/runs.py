@@ -21,7 +21,6 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from zipfile import BadZipFile
 
 import jax
 import jax.numpy as jnp
@@ -36,18 +35,19 @@ from jlsm.forcing import METEOROLOGY, Forcing, stack_sites
 from jlsm.outputs import Outputs
 from jlsm.parameters import Parameters, default_parameters
 from jlsm.state import initial_state
-from mdpl.model_paths import Path as ModelPath
-from mdpl.runs.directory import write_whole
+from mdpl.files import read_archive, write_archive
+from mdpl.model_paths import ModelPath, at_columns
 from mdpl.surrogate.network import MEMORY_ITEMS
 from mdpl.towers.intervals import DAY
 from mdpl.towers.load import Tower
-from mdpl.training.windows import at_columns
 from mdpl.unknowns.search_space import search_space
 
-FLUXES = ("Qh", "Qle", "Rnet", "Qg")
+SURROGATE_FLUXES = ("Qh", "Qle", "Rnet", "Qg")
 STORES = ("SoilMoist", "SoilTemp", "SWE")
 """what the model remembers overnight, as far as the slow cell is asked for it"""
-RUNS_FORMAT = 2
+RUNS_FORMAT = 3
+RUN_FACTS = ("keys", "seconds", "model_steps")
+"""fields of ``Runs`` that are no arrays"""
 YEAR_DAYS = 365
 SPLITS = ("train", "draws", "year")
 
@@ -84,7 +84,7 @@ class Runs:
     split: Int[np.ndarray, "runs"]
     """index into ``SPLITS``"""
     fluxes: Float[np.ndarray, "steps runs fluxes"]
-    """recorded fluxes ``FLUXES``, float16, W m-2"""
+    """recorded fluxes ``SURROGATE_FLUXES``, float16, W m-2"""
     memory: Float[np.ndarray, "days runs memory"]
     """``STORES`` at the end of each recorded day, float16: mean water content of the layers (kg m-3), their temperature
     (K above freezing), snow (logarithm of 1 + kg m-2)"""
@@ -171,13 +171,13 @@ def make_runs(
     runs = Runs(kept, drawn, site, first, split, fluxes, memory, seconds, model_steps)
     if file is not None:
         file.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(file, lambda part: _save(part, runs))
+        _save(file, runs)
     return runs
 
 
 def _run(path, towers, defaults, sites, keys, drawn, site, first, settings, steps_per_day, progress):
     length = settings.year_days * steps_per_day
-    fluxes = np.empty((length, site.size, len(FLUXES)), np.float16)
+    fluxes = np.empty((length, site.size, len(SURROGATE_FLUXES)), np.float16)
     memory = np.empty((settings.year_days, site.size, MEMORY_ITEMS), np.float16)
     batch = min(settings.batch, site.size)
     space = search_space(keys, defaults, len(towers))
@@ -196,11 +196,11 @@ def _run(path, towers, defaults, sites, keys, drawn, site, first, settings, step
                 burn_in = record_pieces(towers, site[wanted], first[wanted] * steps_per_day, length)
             # outputs cost: soil layers of every step take as long to write as the model takes to run
             outputs, state = simulate(
-                params, burn_in, place, state, fields=(*FLUXES, *STORES) if recorded else FLUXES[:1]
+                params, burn_in, place, state, fields=(*SURROGATE_FLUXES, *STORES) if recorded else SURROGATE_FLUXES[:1]
             )
             jax.block_until_ready(state)
             progress("model runs", (start + batch * (index + 1) / (settings.burn_in_passes + 1)) / site.size)
-        whole = np.stack([np.asarray(getattr(outputs, flux)) for flux in FLUXES], axis=-1)
+        whole = np.stack([np.asarray(getattr(outputs, flux)) for flux in SURROGATE_FLUXES], axis=-1)
         if not np.isfinite(whole).all():
             bad = int(wanted[np.argmax(~np.isfinite(whole).all(axis=(0, 2)))])
             table = ", ".join(f"{k.split('.')[1]}={v:.4g}" for k, v in zip(keys, drawn[bad], strict=True))
@@ -252,17 +252,14 @@ def runs_key(towers: list[Tower], keys: tuple[str, ...], settings: DataSettings)
 
 
 def _save(path: Path, runs: Runs) -> None:
-    with path.open("wb") as stream:
-        np.savez(stream, **{field.name: np.asarray(getattr(runs, field.name)) for field in fields(Runs)})
+    arrays = {field.name: getattr(runs, field.name) for field in fields(Runs) if field.name not in RUN_FACTS}
+    write_archive(path, {name: getattr(runs, name) for name in RUN_FACTS}, arrays)
 
 
 def load_runs(path: Path) -> Runs:
     """Runs from a file of ``make_runs``. Raises InputError where it cannot be read."""
+    facts, arrays = read_archive(path, "delete it and run again")
     try:
-        with np.load(path, allow_pickle=False) as file:
-            table = {field.name: file[field.name] for field in fields(Runs)}
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+        return Runs(**arrays, **(facts | {"keys": tuple(facts["keys"])}))
+    except (KeyError, TypeError) as error:
         raise InputError(f"{path}: not a complete file of surrogate runs ({error}): delete it and run again") from error
-    table["keys"] = tuple(table["keys"].tolist())
-    table["seconds"], table["model_steps"] = float(table["seconds"]), int(table["model_steps"])
-    return Runs(**table)

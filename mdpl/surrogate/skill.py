@@ -8,11 +8,11 @@ import numpy as np
 
 from jlsm.forcing import stack_sites
 from jlsm.parameters import default_parameters, replace_parameters
+from mdpl.model_paths import at_columns
 from mdpl.surrogate.network import Surrogate, SurrogateState
-from mdpl.surrogate.runs import FLUXES, Runs, record_pieces
+from mdpl.surrogate.runs import SURROGATE_FLUXES, Runs, record_pieces
 from mdpl.towers.intervals import DAY
 from mdpl.towers.load import Tower
-from mdpl.training.windows import at_columns
 
 
 def skill(
@@ -42,7 +42,7 @@ def skill(
     rows = []
     together = np.unique(np.stack([sites, runs.first_day[chosen]]), axis=1, return_inverse=True)[1]
     for flux in surrogate.fluxes:
-        truth = runs.fluxes[:, chosen, FLUXES.index(flux)].astype(np.float64)
+        truth = runs.fluxes[:, chosen, SURROGATE_FLUXES.index(flux)].astype(np.float64)
         answer = np.asarray(getattr(outputs, flux), np.float64)
         for step in ("half-hourly" if per_day == 48 else "hourly", "daily"):
             if step == "daily":

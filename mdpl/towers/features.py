@@ -60,7 +60,7 @@ class Features(NamedTuple):
     attributes: Float[np.ndarray, "sites attributes"]
 
 
-def features(towers: list[Tower] | tuple[Tower, ...], splits: list[Split | None], days: int = 7) -> Features:
+def site_features(towers: list[Tower] | tuple[Tower, ...], splits: list[Split | None], days: int = 7) -> Features:
     """X and A of towers, scaled.
 
     Args:
@@ -70,7 +70,7 @@ def features(towers: list[Tower] | tuple[Tower, ...], splits: list[Split | None]
     """
     series, attributes = [], []
     for tower, split in zip(towers, splits, strict=True):
-        daily = daily_weather(tower, split)
+        daily = daily_means(tower, split)
         series.append(_scaled(_periods(daily, days), SERIES_SCALES))
         attributes.append(_attributes(tower, daily))
     length = max(len(one) for one in series)
@@ -81,7 +81,7 @@ def features(towers: list[Tower] | tuple[Tower, ...], splits: list[Split | None]
     return Features(padded, mask, np.stack(attributes))
 
 
-def daily_weather(tower: Tower, split: Split | None) -> dict[str, np.ndarray]:
+def daily_means(tower: Tower, split: Split | None) -> dict[str, np.ndarray]:
     """Daily means of the visible days, physical units, with ``day`` (since 1970-01-01)."""
     forcing = tower.forcing
     day = np.asarray(forcing.day, np.int64)
@@ -117,7 +117,7 @@ def daily_weather(tower: Tower, split: Split | None) -> dict[str, np.ndarray]:
 
 def leaf_area_course(tower: Tower, split: Split | None) -> Float[np.ndarray, "365"]:
     """Mean leaf area index by day of year over the visible days; days never seen are interpolated."""
-    daily = daily_weather(tower, split)
+    daily = daily_means(tower, split)
     date = daily["day"].astype("datetime64[D]")
     day_of_year = np.minimum((date - date.astype("datetime64[Y]")).astype(int), 364)
     count = np.bincount(day_of_year, minlength=365)

@@ -17,10 +17,12 @@ from jlsm.errors import InputError
 from jlsm.forcing import Forcing
 from mdpl.towers.intervals import DAY, Series, TimeAxis, align, means_at
 
-FLUXES = ("Qle", "Qh", "Rnet", "Qg")
+SCORED_FLUXES = ("Qle", "Qh", "Rnet", "Qg")
 """fluxes that are scored, W m-2"""
 CORRECTED = {"Qle": "Qle_cor", "Qh": "Qh_cor"}
 """energy-balance-corrected counterparts, scored beside the raw fluxes where a file has them"""
+TARGETS = ("raw", "corrected")
+"""observations as measured, or corrected for energy-balance closure"""
 OPTIONAL = ("NEE", "GPP", "AvgSurfT", "SWup", "LWup", "Ustar")
 """read where present, not needed"""
 MISSING_VALUE = -9990.0
@@ -109,7 +111,7 @@ def load_observations(path: str | os.PathLike) -> Observations:
             raise InputError(f"{path}: time: no variable with units 'seconds since ...': give a PLUMBER2 Flux file")
         time = _time_axis(path, dataset)
         fluxes, notes = {}, []
-        wanted = (*FLUXES, *CORRECTED.values(), *OPTIONAL)
+        wanted = (*SCORED_FLUXES, *CORRECTED.values(), *OPTIONAL)
         for name in (name for name in wanted if name in dataset.variables):
             series, unflagged = _flux(path, dataset, name, time)
             if series is None:
@@ -118,12 +120,12 @@ def load_observations(path: str | os.PathLike) -> Observations:
             fluxes[name] = series
             if unflagged:
                 notes.append(f"{name}: no {name}_qc, all {int(series.measured.sum())} finite steps count as measured")
-        if not any(name in dataset.variables for name in FLUXES):
-            raise InputError(f"{path}: none of {', '.join(FLUXES)} in the file: give a PLUMBER2 *_Flux.nc file")
-        if not any(name in fluxes for name in FLUXES):
+        if not any(name in dataset.variables for name in SCORED_FLUXES):
+            raise InputError(f"{path}: none of {', '.join(SCORED_FLUXES)} in the file: give a PLUMBER2 *_Flux.nc file")
+        if not any(name in fluxes for name in SCORED_FLUXES):
+            present = ", ".join(name for name in SCORED_FLUXES if name in dataset.variables)
             raise InputError(
-                f"{path}: {', '.join(name for name in FLUXES if name in dataset.variables)}: no step is measured "
-                "(qc 0) in the whole record: use another site or set the flags"
+                f"{path}: {present}: no step is measured (qc 0) in the whole record: use another site or set the flags"
             )
     return Observations(str(path), time, fluxes, tuple(notes))
 
@@ -157,7 +159,7 @@ def _flux(path: Path, dataset, name: str, time: TimeAxis) -> tuple[FluxSeries | 
     measured = present if unflagged else present & (_column(path, dataset, f"{name}_qc", time) == 0)
     if not measured.any():
         return None, unflagged
-    if name in (*FLUXES, *CORRECTED.values()):
+    if name in (*SCORED_FLUXES, *CORRECTED.values()):
         wild = measured & (np.abs(values) > LARGEST_FLUX)
         if wild.any():
             at = int(np.argmax(wild))

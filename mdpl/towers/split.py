@@ -33,6 +33,11 @@ class Split(NamedTuple):
     first_test: np.datetime64 | None = None
     """where the test years begin; None where months are held back"""
 
+    def periods(self) -> dict[str, Bool[np.ndarray, "obs_time"]]:
+        """The masks by name: train, test, and validation where there is one."""
+        masks = {"train": self.train, "test": self.test}
+        return masks if self.validation is None else masks | {"validation": self.validation}
+
     def visible(self, day: np.ndarray) -> np.ndarray:
         """Which days (since 1970-01-01) lie outside the test part."""
         date = day.astype("datetime64[D]")

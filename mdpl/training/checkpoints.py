@@ -18,8 +18,11 @@ import numpy as np
 
 from jlsm.errors import InputError, RepairWarning
 
-KEPT = 3
+LAST = 3
+"""so many are on disk"""
 Arrays = dict[str, np.ndarray]
+Facts = dict[str, Any]
+"""anything JSON can hold"""
 
 
 class Checkpoints:
@@ -32,14 +35,14 @@ class Checkpoints:
         self.folder = folder.resolve()
         self._args = ocp.args
         options = ocp.CheckpointManagerOptions(
-            max_to_keep=KEPT, enable_async_checkpointing=False, cleanup_tmp_directories=True
+            max_to_keep=LAST, enable_async_checkpointing=False, cleanup_tmp_directories=True
         )
         try:
             self._manager = ocp.CheckpointManager(self.folder, options=options)
         except OSError as error:
             raise InputError(f"{folder}: no checkpoints there ({error}): choose another -o RUN_DIR") from error
 
-    def save(self, epoch: int, arrays: Arrays, facts: dict[str, Any]) -> None:
+    def save(self, epoch: int, arrays: Arrays, facts: Facts) -> None:
         """Write a checkpoint.
 
         Raises:
@@ -59,7 +62,7 @@ class Checkpoints:
                 f"{self.folder}: checkpoint of epoch {epoch} cannot be written ({reason}): free space, then --resume"
             ) from error
 
-    def latest(self) -> tuple[Arrays, dict[str, Any]] | None:
+    def latest(self) -> tuple[Arrays, Facts] | None:
         """The newest checkpoint that is whole, or None where none was ever written.
 
         A spoiled one is passed over with a ``RepairWarning``.
@@ -79,7 +82,7 @@ class Checkpoints:
             raise InputError(f"{self.folder}: no readable checkpoint of {len(epochs)}: start again with --overwrite")
         return None
 
-    def _read(self, epoch: int) -> tuple[Arrays, dict[str, Any]]:
+    def _read(self, epoch: int) -> tuple[Arrays, Facts]:
         args = self._args
         facts = self._manager.restore(epoch, args=args.Composite(facts=args.JsonRestore()))["facts"]
         shapes = {
@@ -118,9 +121,9 @@ def shapes_of(arrays: Arrays) -> dict[str, tuple[list[int], str]]:
 
 def digest(arrays: Arrays) -> str:
     """SHA-256 of names, types, shapes and bytes."""
-    found = hashlib.sha256()
+    result = hashlib.sha256()
     for name in sorted(arrays):
         array = np.ascontiguousarray(arrays[name])
-        found.update(f"{name}:{array.dtype}:{array.shape}".encode())
-        found.update(array.tobytes())
-    return found.hexdigest()
+        result.update(f"{name}:{array.dtype}:{array.shape}".encode())
+        result.update(array.tobytes())
+    return result.hexdigest()

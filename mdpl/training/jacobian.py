@@ -16,9 +16,9 @@ from jaxtyping import Array, Float
 
 from jlsm.errors import InputError
 from jlsm.sensitivity import LANES
-from mdpl.model_paths import Path as ModelPath
+from mdpl.model_paths import ModelPath
 from mdpl.towers.intervals import interval_means
-from mdpl.training.state import Task
+from mdpl.training.problem import Task
 from mdpl.training.windows import Columns
 
 AT_ONCE = 64
@@ -46,7 +46,7 @@ class WindowJacobian:
         """
         if path.tangents is None:
             raise InputError(
-                "this path has no tangents (mdpl.model_paths.Path.tangents): optimiser = 'gauss-newton' and the Fisher "
+                "this path has no tangents (ModelPath.tangents): optimiser = 'gauss-newton' and the Fisher "
                 "information are made of them; 'adam' is not"
             )
         self.task = task

@@ -18,14 +18,14 @@ import optax
 from jaxtyping import Array, Float
 
 from mdpl.config import Config
-from mdpl.towers.features import features
+from mdpl.towers.features import site_features
 from mdpl.training.windows import Group
 from mdpl.unknowns.generator import GeneratorShape, PureGenerator, Weights
-from mdpl.unknowns.time_varying import Layout
+from mdpl.unknowns.time_varying import UnknownsLayout
 
 FLOOR = 0.05
 """smallest learning rate of the cosine, and the first of the warm-up, over the peak"""
-Unknowns = Float[Array, "sites unknowns"]
+UnknownsArray = Float[Array, "sites unknowns"]
 
 
 @runtime_checkable
@@ -39,11 +39,11 @@ class Learner(Protocol):
         """(weights, optimiser moments) before training; the unknowns are exactly 0."""
         ...
 
-    def unknowns(self, weights: Any) -> Unknowns:
+    def unknowns(self, weights: Any) -> UnknownsArray:
         """Unknowns of all sites."""
         ...
 
-    def update(self, weights: Any, moments: Any, gradient: Unknowns, pullback: Callable) -> tuple[Any, Any, Array]:
+    def update(self, weights: Any, moments: Any, gradient: UnknownsArray, pullback: Callable) -> tuple[Any, Any, Array]:
         """One step of the optimiser.
 
         Args:
@@ -83,14 +83,14 @@ class DirectLearner:
         self._zeros = np.zeros((sites, unknowns), dtype)
         self._optimiser = optimiser
 
-    def initial(self) -> tuple[Unknowns, Any]:
+    def initial(self) -> tuple[UnknownsArray, Any]:
         weights = jnp.asarray(self._zeros)
         return weights, jax.vmap(self._optimiser.init)(weights)
 
-    def unknowns(self, weights: Unknowns) -> Unknowns:
+    def unknowns(self, weights: UnknownsArray) -> UnknownsArray:
         return weights
 
-    def update(self, weights: Unknowns, moments: Any, gradient: Unknowns, pullback: Callable):
+    def update(self, weights: UnknownsArray, moments: Any, gradient: UnknownsArray, pullback: Callable):
         updates, moments = jax.vmap(self._optimiser.update)(gradient, moments)
         return optax.apply_updates(weights, updates), moments, jnp.sqrt((gradient**2).sum(axis=1))
 
@@ -110,10 +110,10 @@ class NetworkLearner:
         weights = {name: leaf.astype(self._dtype) for name, leaf in self.network.initial().items()}
         return weights, self._optimiser.init(weights)
 
-    def unknowns(self, weights: Weights) -> Unknowns:
+    def unknowns(self, weights: Weights) -> UnknownsArray:
         return self.network(weights, self._seen)
 
-    def update(self, weights: Weights, moments: Any, gradient: Unknowns, pullback: Callable):
+    def update(self, weights: Weights, moments: Any, gradient: UnknownsArray, pullback: Callable):
         sites = gradient.shape[0]
         (slopes,) = pullback(gradient / sites)
         updates, moments = self._optimiser.update(slopes, moments)
@@ -124,13 +124,13 @@ def _norm(tree: Any) -> Array:
     return jnp.sqrt(sum((leaf**2).sum() for leaf in jax.tree.leaves(tree)))
 
 
-def make_learner(config: Config, groups: list[Group], layout: Layout, schedule: optax.Schedule) -> Learner:
+def make_learner(config: Config, groups: list[Group], layout: UnknownsLayout, schedule: optax.Schedule) -> Learner:
     """The learner a config asks for, for the sites of all groups in order."""
     optimiser = optimiser_of(config, schedule)
     dtype = np.result_type(*(group.series["Tair"] for group in groups))
     if config.learner == "direct":
         return DirectLearner(sum(len(group.towers) for group in groups), layout.size, optimiser, dtype)
     towers = [tower for group in groups for tower in group.towers]
-    seen = features(towers, [split for group in groups for split in group.splits], config.feature_days)
+    seen = site_features(towers, [split for group in groups for split in group.splits], config.feature_days)
     shape = GeneratorShape(config.encoder, config.hidden, layout, config.feature_days)
     return NetworkLearner(PureGenerator(shape, config.seed), seen, optimiser, dtype)

@@ -2,38 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from jlsm.parameters import Parameters
-from mdpl.training.runner import Runner
-from mdpl.training.windows import Columns, Group, at_columns, start_states
-from mdpl.unknowns.search_space import SearchSpace
-
-
-@dataclass(frozen=True)
-class EpochRow:
-    """One line of loss.csv."""
-
-    epoch: int
-    site: str
-    loss: float
-    """mean over the epoch's steps of the windows' loss, before each step; epoch 0: the exact default model; with
-    Gauss-Newton the loss of the record with the unknowns kept so far"""
-    record_loss: float | None
-    """loss of the continuous run of the training years after this epoch, where a refresh fell on it"""
-    gradient_norm: float
-    """largest of the epoch's steps: of the site's unknowns (direct) or of the weights (network)"""
-    clipped: bool
-    """True where the gradient was longer than clip_norm and was shortened"""
-    learning_rate: float
-    validation_loss: float | None = None
-    """as record_loss, over the validation years"""
+from mdpl.model_paths import PathState
+from mdpl.runs.rows import EpochRow
 
 
 @dataclass
@@ -46,7 +25,7 @@ class Trained:
     unknowns: Float[np.ndarray, "sites unknowns"]
     """best offsets and coefficients"""
     weights: Any
-    """the learner's weights that gave them"""
+    """the optimiser's weights that gave them"""
     rows: list[EpochRow]
     best_epoch: np.ndarray
     last_epoch: int
@@ -55,38 +34,18 @@ class Trained:
     """how often the training step was traced (1: no recompilation)"""
 
 
-class Task(NamedTuple):
-    """One group of sites in training."""
-
-    group: Group
-    space: SearchSpace
-    default: Parameters
-    runner: Runner
-    columns: Columns
-    """every window that is trained on"""
-    rows: slice
-    """which of all sites these are"""
-
-    def batch(self, columns: Columns, states: list):
-        """What a step runs: (default parameters, forcing, site, state, targets, site of each column).
-
-        ``states`` are those at the starts of the windows.
-        """
-        params, site = (at_columns(tree, columns.site) for tree in (self.default, self.runner.site))
-        forcing, targets = self.group.window_forcing(columns), self.group.targets(columns)
-        return params, forcing, site, start_states(states, columns), targets, jnp.asarray(columns.site)
-
-
 @dataclass(frozen=True)
 class TrainingState:
     """Everything that changes from epoch to epoch; a checkpoint holds all of it."""
 
     epoch: int
     weights: Any
+    """what an optimiser moves"""
     moments: Any
-    starts: list
+    """what else it carries from epoch to epoch"""
+    starts: list[PathState]
     """state at the start of the record, per group"""
-    states: list[list]
+    states: list[list[PathState]]
     """states at the windows' starts, per group"""
     best_unknowns: np.ndarray
     best_weights: Any
@@ -97,6 +56,29 @@ class TrainingState:
     draws: dict
     """state of the random generator"""
     rows: list[EpochRow] = field(default_factory=list)
+
+    def better(self, unknowns: np.ndarray, loss: np.ndarray, per_site: bool) -> TrainingState:
+        """With what is better: site by site where sites are independent, else all sites together by their mean.
+
+        Args:
+            unknowns: of all sites, those that ``weights`` give (or, site by site, those tried).
+            loss: of each site's record with them.
+            per_site: True where each site has a best epoch of its own, and weights are unknowns.
+        """
+        if per_site:
+            improved = loss < self.best_loss
+        else:
+            improved = np.full(loss.shape, loss.mean() < self.best_loss.mean())
+        best = np.where(improved[:, None], unknowns, self.best_unknowns)
+        together = self.weights if improved.any() else self.best_weights
+        return dataclasses.replace(
+            self,
+            best_unknowns=best,
+            best_weights=jnp.asarray(best) if per_site else together,
+            best_loss=np.where(improved, loss, self.best_loss),
+            best_epoch=np.where(improved, self.epoch, self.best_epoch),
+            stale=0 if improved.any() else self.stale + 1,
+        )
 
 
 def arrays_of(now: TrainingState) -> dict[str, Any]:
@@ -113,4 +95,5 @@ def arrays_of(now: TrainingState) -> dict[str, Any]:
 
 
 def unstacked(stack: Any, count: int) -> list:
+    """The ``count`` pytrees that ``arrays_of`` stacked."""
     return [jax.tree.map(lambda leaf, w=w: leaf[w], stack) for w in range(count)]

@@ -19,8 +19,8 @@ import numpy as np
 
 from jlsm.errors import InputError
 from jlsm.forcing import METEOROLOGY, Forcing, Site, stack_sites
-from jlsm.state import State
 from mdpl.config import Config
+from mdpl.model_paths import PathState
 from mdpl.scores.losses import Target
 from mdpl.towers.intervals import DAY, TimeAxis, align, model_time
 from mdpl.towers.load import Tower
@@ -127,12 +127,7 @@ class Group(NamedTuple):
         return seconds.astype("datetime64[s]")
 
 
-def at_columns(tree, columns: np.ndarray | int):
-    """The columns ``columns`` of a pytree whose arrays end in a column axis (scalars are left alone)."""
-    return jax.tree.map(lambda leaf: leaf[..., columns] if jnp.ndim(leaf) else leaf, tree)
-
-
-def start_states(states: list[State], columns: Columns) -> State:
+def start_states(states: list[PathState], columns: Columns) -> PathState:
     """The state at the start of each column's window; ``states[w]`` holds all sites at the start of window w."""
     return jax.tree.map(
         lambda *leaves: jnp.asarray(np.stack([leaves[w][..., s] for s, w in zip(*columns, strict=True)], axis=-1)),
@@ -167,9 +162,7 @@ def _group(towers: tuple[Tower, ...], clock: tuple[int, int, int], config: Confi
         split = split_by_time(
             tower.observations.time,
             model_time(tower.forcing),
-            warmup_years=config.warmup_years,
-            test_years=None if config.test_years < 0 else config.test_years,
-            validation_years=config.validation_years,
+            **config.split_years,
             where=tower.observations.file,
         )
         splits.append(split)

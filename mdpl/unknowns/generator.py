@@ -12,7 +12,6 @@ A trained generator is stored with what is needed to apply it at a site it never
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,14 +24,15 @@ from jaxtyping import Array, Bool, Float
 from jlsm.errors import InputError
 from jlsm.forcing import Forcing
 from jlsm.parameters import Parameters
-from mdpl.towers.features import ATTRIBUTE_SCALES, IGBP, SERIES_SCALES, TEXTURES, Features, features
+from mdpl.files import read_archive, write_archive
+from mdpl.towers.features import ATTRIBUTE_SCALES, IGBP, SERIES_SCALES, TEXTURES, Features, site_features
 from mdpl.towers.load import Tower
 from mdpl.towers.split import Split
 from mdpl.unknowns.search_space import search_space
-from mdpl.unknowns.time_varying import Layout
+from mdpl.unknowns.time_varying import UnknownsLayout
 
 ENCODERS = ("gru", "lstm", "tcn", "transformer")
-FILE = "generator.npz"
+GENERATOR_FILE = "generator.npz"
 HEADS, LEVELS = 4, 4
 Weights = dict[str, Array]
 """weights by name"""
@@ -64,10 +64,10 @@ class Convolution(nnx.Module):
         )
 
     def __call__(self, series: Float[Array, "time features"], mask: Bool[Array, "time"]) -> Float[Array, "time hidden"]:
-        found = self.embed(series)
+        hidden_series = self.embed(series)
         for level in self.levels:
-            found = found + nnx.gelu(level(found))
-        return found
+            hidden_series = hidden_series + nnx.gelu(level(hidden_series))
+        return hidden_series
 
 
 class Transformer(nnx.Module):
@@ -80,11 +80,11 @@ class Transformer(nnx.Module):
         self.mix = nnx.List([nnx.Linear(hidden, hidden, rngs=rngs) for _ in range(2)])
 
     def __call__(self, series: Float[Array, "time features"], mask: Bool[Array, "time"]) -> Float[Array, "time hidden"]:
-        found = self.embed(series)
+        hidden_series = self.embed(series)
         for i in range(2):
-            found = found + self.attend[i](self.norms[2 * i](found), mask=mask[None, None, :])
-            found = found + nnx.gelu(self.mix[i](self.norms[2 * i + 1](found)))
-        return found
+            hidden_series = hidden_series + self.attend[i](self.norms[2 * i](hidden_series), mask=mask[None, None, :])
+            hidden_series = hidden_series + nnx.gelu(self.mix[i](self.norms[2 * i + 1](hidden_series)))
+        return hidden_series
 
 
 class Generator(nnx.Module):
@@ -116,7 +116,7 @@ class GeneratorShape(NamedTuple):
 
     encoder: str
     hidden: int
-    layout: Layout
+    layout: UnknownsLayout
     days: int
     """length of a period of X"""
     attributes: int = len(ATTRIBUTE_SCALES) + len(IGBP) + len(TEXTURES)
@@ -161,7 +161,7 @@ class TrainedGenerator(NamedTuple):
 
     def unknowns(self, towers: list[Tower], splits: list[Split | None], days: int | None = None) -> np.ndarray:
         """Offsets and coefficients ``[sites, unknowns]`` of any towers (``splits`` None: all their weather is seen)."""
-        return np.asarray(self.network(self.weights, features(towers, splits, days or self.network.shape.days)))
+        return np.asarray(self.network(self.weights, site_features(towers, splits, days or self.network.shape.days)))
 
     def parameters(self, params: Parameters, unknowns: np.ndarray, forcing: Forcing) -> Parameters:
         """``params`` (``[sites]`` default parameters) with the generated values, time series where declared so."""
@@ -174,8 +174,7 @@ def save_generator(path: Path, network: PureGenerator, weights: Weights) -> None
     """Write weights and shape to an ``.npz`` file."""
     encoder, hidden, layout, days, attributes = network.shape
     shape = {"encoder": encoder, "hidden": hidden, "days": days, "attributes": attributes, "layout": layout._asdict()}
-    with path.open("wb") as stream:
-        np.savez(stream, shape=json.dumps(shape), **{name: np.asarray(leaf) for name, leaf in weights.items()})
+    write_archive(path, shape, weights)
 
 
 def load_generator(run_directory: str | Path) -> TrainedGenerator:
@@ -184,16 +183,13 @@ def load_generator(run_directory: str | Path) -> TrainedGenerator:
     Raises:
         InputError: no such file, unreadable, or from another version's features.
     """
-    path = Path(run_directory) / FILE
-    if not path.is_file():
-        raise InputError(f"{path}: no such file: give a finished run directory with learner = 'network'")
+    path = Path(run_directory) / GENERATOR_FILE
+    absent = "give a finished run directory with learner = 'network'"
+    shape, weights = read_archive(path, "train again" if path.is_file() else absent)
     try:
-        with np.load(path, allow_pickle=False) as stored:
-            weights = {name: stored[name] for name in stored.files if name != "shape"}
-            shape = json.loads(str(stored["shape"]))
-        layout = Layout(**{key: tuple(v) if isinstance(v, list) else v for key, v in shape.pop("layout").items()})
-        network = PureGenerator(GeneratorShape(layout=layout, **shape))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        layout = {key: tuple(v) if isinstance(v, list) else v for key, v in shape.pop("layout").items()}
+        network = PureGenerator(GeneratorShape(layout=UnknownsLayout(**layout), **shape))
+    except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: not a readable generator ({type(error).__name__}): train again") from error
     fresh = network.initial()
     same = fresh.keys() == weights.keys() and all(fresh[name].shape == weights[name].shape for name in fresh)

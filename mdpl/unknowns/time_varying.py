@@ -30,7 +30,7 @@ LAI_CENTRE, LAI_SCALE = 1.0, 3.0
 """the phenology basis is LAI / 3 - 1: -1 bare, 0 at LAI 3, 1 at LAI 6 (fixed, so that sites share coefficients)"""
 
 
-class Layout(NamedTuple):
+class UnknownsLayout(NamedTuple):
     """Which unknowns belong to which searched parameter."""
 
     keys: tuple[str, ...]
@@ -125,7 +125,7 @@ def basis(form: str, day, lai, harmonics: int) -> Float[Array, "terms time colum
 
 
 def course(
-    layout: Layout, space: SearchSpace, unknowns: np.ndarray, lai: np.ndarray
+    layout: UnknownsLayout, space: SearchSpace, unknowns: np.ndarray, lai: np.ndarray
 ) -> Float[np.ndarray, "days sites parameters"]:
     """Every parameter through a mean year, from its leaf area index ``[365, sites]`` by day of year."""
     days, sites = lai.shape
@@ -137,6 +137,6 @@ def course(
     return np.stack([np.broadcast_to(np.asarray(value), (days, sites)) for value in values], axis=-1)
 
 
-def layout_of(keys: tuple[str, ...], declared: dict[str, str], harmonics: int) -> Layout:
+def unknowns_layout(keys: tuple[str, ...], declared: dict[str, str], harmonics: int) -> UnknownsLayout:
     """The layout of searched keys, ``declared`` (full keys) saying which are not constant."""
-    return Layout(keys, tuple(declared.get(key, "constant") for key in keys), harmonics)
+    return UnknownsLayout(keys, tuple(declared.get(key, "constant") for key in keys), harmonics)

@@ -14,7 +14,7 @@ from jlsm.forcing import METEOROLOGY, Forcing, Site
 from jlsm.outputs import Outputs, output_fields
 from jlsm.parameters import Parameters, default_parameters, get_parameter, replace_parameters
 from jlsm.state import State, initial_state
-from mdpl.model_paths import Path as ModelPath
+from mdpl.model_paths import ModelPath
 from mdpl.towers.intervals import DAY, TimeAxis, interval_means, model_time
 from mdpl.towers.load import Tower
 from mdpl.towers.observations import FluxSeries, Observations

@@ -12,21 +12,21 @@ import pytest
 from jlsm.errors import InputError
 from mdpl.baselines.gradient_free import METHODS, RecordLoss, gradient_free
 from mdpl.config import Config
-from mdpl.training.trainer import Trainer
+from mdpl.training.problem import Problem
+from mdpl.training.record import RecordRuns
 from mdpl.training.windows import group_towers
-from mdpl.unknowns.search_space import search_space
 from tests.mdpl.fakes import FAKE_PATH, fake_simulate, make_tower
 
 TRUTH = {"vegetation.vcmax25": 60.0, "vegetation.leaf_reflectance_nir": 0.4}
 CONFIG = Config(parameters=tuple(TRUTH), window_days=120, epochs=0)
 
 
-def problem(*codes: str, config: Config = CONFIG, keys=tuple(TRUTH)):
+def problem(*codes: str, path=FAKE_PATH, keys=tuple(TRUTH)):
+    """The problem of some sites that share a clock, and its one task."""
     towers = [make_tower({**TRUTH, "vegetation.vcmax25": 60.0 + 60.0 * i}, days=365, code=code, seed=i)
               for i, code in enumerate(codes)]  # fmt: skip
-    (group,) = group_towers(towers, config)
-    default = FAKE_PATH.default_parameters(group.site)
-    return FAKE_PATH, group, search_space(keys, default, len(towers)), default, config
+    search = Problem(path, group_towers(towers, CONFIG), keys, CONFIG)
+    return search, search.tasks[0]
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -34,7 +34,7 @@ def test_finds_the_truth_at_every_site(method):
     seen = []
     arguments = problem("XX-Toy", "XX-Two")
     found = gradient_free(*arguments, method, budget=400, progress=lambda runs, losses: seen.append((runs, losses)))
-    space = arguments[2]
+    space = arguments[1].space
     for s, vcmax in enumerate((60.0, 120.0)):
         error = np.abs(found.values[s] - [vcmax, 0.4]) / (space.upper - space.lower)
         assert (error < 0.03).all(), (s, found.values)
@@ -48,19 +48,17 @@ def test_finds_the_truth_at_every_site(method):
 
 def test_the_loss_is_that_of_training():
     """The default's loss is epoch 0 of the trainer; another candidate's is the trainer's after a pass over year one."""
-    path, group, space, default, config = problem("XX-Toy", "XX-Two")
-    objective = RecordLoss(path, group, space, default, config, members=3)
-    trainer = Trainer(path, [group], tuple(TRUTH), config)
-    runner, unmoved = trainer.tasks[0].runner, np.zeros_like(space.default)
-    start = runner.spin_up(default)
-    _, by_training, _ = trainer._refresh([default], [start], 0, unmoved)
+    search, task = problem("XX-Toy", "XX-Two")
+    space, default, runner = task.space, task.default, task.runner
+    objective, runs = RecordLoss(search, task, members=3), RecordRuns(search)
+    unmoved, start = np.zeros_like(space.default), runner.spin_up(default)
+    by_training = runs([default], [start], 0, unmoved).train
     mine = objective(np.broadcast_to(space.default, (3, *space.default.shape)), exact_start=True)
     np.testing.assert_allclose(mine, np.tile(by_training, (3, 1)), rtol=1e-6)
 
     other = np.array([[80.0, 0.3], [40.0, 0.5]])
     params = space.insert(default, jnp.asarray(other, jnp.float32))
-    moved = runner.year(params, start)
-    _, by_training, _ = trainer._refresh([params], [moved], 1, unmoved)
+    by_training = runs([params], [runner.year(params, start)], 1, unmoved).train
     mine = objective(np.stack([space.default, other, space.default]))
     np.testing.assert_allclose(mine[1], by_training, rtol=1e-5)
     assert (mine[0] != mine[1]).all() and (mine[0] == mine[2]).all()
@@ -89,11 +87,9 @@ def test_one_parameter_is_enough():
 
 
 def test_the_default_stays_where_nothing_beats_it():
-    (group,) = group_towers([make_tower({}, days=365)], CONFIG)
-    default = FAKE_PATH.default_parameters(group.site)
-    space = search_space(tuple(TRUTH), default, 1)
-    found = gradient_free(FAKE_PATH, group, space, default, CONFIG, "cma", budget=20)
-    np.testing.assert_array_equal(found.values, space.default)
+    search = Problem(FAKE_PATH, group_towers([make_tower({}, days=365)], CONFIG), tuple(TRUTH), CONFIG)
+    found = gradient_free(search, search.tasks[0], "cma", budget=20)
+    np.testing.assert_array_equal(found.values, search.tasks[0].space.default)
 
 
 def test_a_run_that_is_not_finite_loses():
@@ -102,8 +98,7 @@ def test_a_run_that_is_not_finite_loses():
         broken = jnp.where(params.vegetation.vcmax25 > 105.0, jnp.nan, 0.0)
         return dataclasses.replace(outputs, Qle=outputs.Qle + broken), state
 
-    _, *rest = problem("XX-Toy")
-    found = gradient_free(FAKE_PATH._replace(simulate=fragile), *rest, "cma", budget=40)
+    found = gradient_free(*problem("XX-Toy", path=FAKE_PATH._replace(simulate=fragile)), "cma", budget=40)
     assert np.isfinite(found.losses).all() and found.values[0, 0] <= 105.0
 
 

@@ -16,6 +16,7 @@ from mdpl.calibration import calibrate
 from mdpl.config import Config, load_config
 from mdpl.towers.intervals import DAY
 from mdpl.training.gradient import losses_and_gradient
+from mdpl.training.problem import Problem
 from mdpl.training.runner import Runner
 from mdpl.training.stops import NonFiniteError
 from mdpl.training.trainer import Trainer
@@ -143,8 +144,8 @@ def test_half_hourly_short_record_splits_by_months(tmp_path):
     tower = make_tower(TRUTH, days=365, interval=3600, noise=5.0)
     calibration = calibrate(quick(tmp_path, epochs=20), path=FAKE_PATH, towers=[tower])
     assert any("months" in note for note in calibration.notes)
-    assert {row.step for _, _, row in calibration.metrics} == {"hourly"}
-    keyed = {(row.flux, stage, row.period): row.scores for _, stage, row in calibration.metrics}
+    assert {row.step for row in calibration.metrics} == {"hourly"}
+    keyed = {(row.flux, row.stage, row.period): row for row in calibration.metrics}
     assert keyed["Qle", "calibrated", "test"].rmse < 0.7 * keyed["Qle", "default", "test"].rmse
 
 
@@ -152,7 +153,7 @@ def test_different_clocks_train_in_groups(tmp_path):
     towers = [make_tower(TRUTH, days=365), make_tower(TRUTH, days=365, interval=3600, code="XX-Two")]
     calibration = calibrate(quick(tmp_path, epochs=2), path=FAKE_PATH, towers=towers)
     assert calibration.trained.traces == 1 and calibration.trained.values.shape == (2, 3)
-    assert {site for site, _, _ in calibration.metrics} == {"XX-Toy", "XX-Two"}
+    assert {row.site for row in calibration.metrics} == {"XX-Toy", "XX-Two"}
 
 
 def test_clipping_is_reported(tmp_path):
@@ -167,7 +168,7 @@ def test_the_default_stays_where_nothing_beats_it(tmp_path):
     tower = make_tower({}, days=365)
     calibration = calibrate(quick(tmp_path, epochs=2), path=FAKE_PATH, towers=[tower])
     assert any("the default is kept" in note for note in calibration.notes)
-    assert all(row[2] == row[3] for row in calibration.parameters)
+    assert all(row.default == row.calibrated for row in calibration.parameters)
 
 
 # ---- derivatives -----------------------------------------------------------------------------------
@@ -253,21 +254,21 @@ def test_an_earlier_run_is_not_overwritten(tmp_path):
 
 def test_without_data_the_embedded_set_is_taken(tmp_path, monkeypatch):
     """Its folder is read like any other: an empty one is told by name."""
-    import mdpl.calibration as module
+    import mdpl.data
 
-    monkeypatch.setattr(module, "_embedded_data", lambda progress: tmp_path)
+    monkeypatch.setattr(mdpl.data, "five_crops_synthetic", lambda progress: tmp_path, raising=False)
     with pytest.raises(InputError, match=str(tmp_path)):
         calibrate(quick(tmp_path))
 
 
 def test_zero_epochs_only_compare(tmp_path):
     calibration = calibrate(quick(tmp_path, epochs=0), path=FAKE_PATH, towers=[make_tower(TRUTH, days=365)])
-    assert all(row[2] == row[3] for row in calibration.parameters)
+    assert all(row.default == row.calibrated for row in calibration.parameters)
 
 
 def test_trainer_is_usable_by_itself():
     groups = group_towers([make_tower(TRUTH, days=365)], QUICK)
-    trainer = Trainer(FAKE_PATH, groups, tuple(TRUTH), dataclasses.replace(QUICK, epochs=2))
+    trainer = Trainer(Problem(FAKE_PATH, groups, tuple(TRUTH), dataclasses.replace(QUICK, epochs=2)))
     assert [row.epoch for row in trainer.train().rows] == [0, 1, 2]
 
 
@@ -285,9 +286,9 @@ def test_paths_through_a_surrogate_are_judged_by_the_model(tmp_path, monkeypatch
     config = Config(parameters=tuple(TRUTH), window_days=120, epochs=4, refresh_every=2, output=str(tmp_path / "run"),
                     path=path)  # fmt: skip
     found = module.calibrate(config, path=FAKE_PATH, towers=[make_tower(TRUTH, days=4 * 365, noise=2.0)])
-    stages = {stage for _, stage, _ in found.metrics}
+    stages = {row.stage for row in found.metrics}
     assert stages == ({"default", "calibrated", "surrogate"} if path == "surrogate" else {"default", "calibrated"})
-    by_stage = {stage: row.scores for _, stage, row in found.metrics if row.flux == "Qle" and row.period == "test"
+    by_stage = {row.stage: row for row in found.metrics if row.flux == "Qle" and row.period == "test"
                 and row.target == "raw"}  # fmt: skip
     if path == "surrogate":  # its Qle is half as much again as the model's with the same parameters
         observed = by_stage["calibrated"].std_mod
@@ -304,7 +305,7 @@ def test_a_refresh_passes_over_the_whole_first_year(window_days, days, windows):
     config = dataclasses.replace(QUICK, window_days=window_days)
     (group,) = group_towers([make_tower(TRUTH, days=days)], config)
     assert group.year == windows
-    runner = Runner(FAKE_PATH, group, config)
+    runner = Runner(FAKE_PATH, group, config.spinup_years)
     params = FAKE_PATH.default_parameters(group.site)
     start = runner.spin_up(params)
     _, direct = fake_simulate(params, group.forcing(0, windows * group.steps), group.site, start)

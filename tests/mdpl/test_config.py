@@ -70,7 +70,7 @@ def test_relative_data_is_relative_to_the_file(tmp_path):
         ({"patience": -1}, "must be 0 or more"),
         ({"time_varying": {"vcmax25": "weekly"}}, "use one of constant, seasonal, phenology"),
         ({"time_varying": {"vcmax25": 1}}, "must be a table of texts"),
-        ({"test_years": 0}, "must be 1 or more, or -1"),
+        ({"test_years": 0}, "must be 1 or more, or left out"),
     ],
 )
 def test_bad_configs_say_what_to_do(values, words):

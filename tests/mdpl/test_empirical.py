@@ -11,20 +11,21 @@ import pytest
 from typer.testing import CliRunner
 
 from jlsm.errors import InputError
+from mdpl.baselines import lstm
 from mdpl.baselines.empirical import (
     MODELS,
     empirical_rows,
     fit_empirical,
     fit_sites,
+    predictors,
     relative_humidity,
     summary,
-    weather,
 )
-from mdpl.baselines.gradient_free import lstm
 from mdpl.cli import app
 from mdpl.config import Config
-from mdpl.runs.directory import write_scores
-from mdpl.runs.reader import read_metrics
+from mdpl.files import write_rows
+from mdpl.runs.directory import read_metrics
+from mdpl.scores.evaluation import MetricRow
 from mdpl.towers.intervals import DAY, model_time
 from mdpl.towers.load import Tower
 from mdpl.towers.observations import FluxSeries
@@ -71,7 +72,7 @@ def quick(monkeypatch):
 
 def test_weather_is_the_mean_of_the_interval():
     tower = lively_tower(days=40)
-    found = weather(tower)
+    found = predictors(tower)
     assert found.shape == (40, 3)
     sun = np.asarray(tower.forcing.SWdown, np.float64).reshape(40, -1).mean(axis=1)
     np.testing.assert_allclose(found[:, 0], sun, rtol=1e-6)
@@ -79,11 +80,11 @@ def test_weather_is_the_mean_of_the_interval():
 
 def test_trailing_means_look_back_only():
     tower = lively_tower(days=60)
-    before = weather(tower, memory=True)
+    before = predictors(tower, memory=True)
     later = np.asarray(tower.forcing.Precip).copy()
     later[45 * 24 :] += 1.0
     changed = dataclasses.replace(tower, forcing=dataclasses.replace(tower.forcing, Precip=jnp.asarray(later)))
-    after = weather(changed, memory=True)
+    after = predictors(changed, memory=True)
     np.testing.assert_array_equal(before[:45], after[:45])
     assert (before[45:] != after[45:]).any()
 
@@ -100,14 +101,14 @@ def test_relative_humidity_of_saturated_and_dry_air():
 
 def test_one_line_finds_the_line():
     tower = lively_tower()
-    sun = weather(tower)[:, 0]
+    sun = predictors(tower)[:, 0]
     tower = with_flux(tower, "Qle", 3.0 + 0.4 * sun)
     np.testing.assert_allclose(fit_empirical(tower, split_of(tower), "1lin", "Qle"), 3.0 + 0.4 * sun, atol=1e-6)
 
 
 def test_clusters_find_what_a_line_cannot():
     tower = lively_tower()
-    sun, warm, _ = weather(tower).T
+    sun, warm, _ = predictors(tower).T
     split = split_of(tower)
     tower = with_flux(tower, "Qle", sun * np.maximum(warm - 270.0, 0.0) / 30.0)
     rows = {m: empirical_rows(tower, split, m, ("Qle",))[1][2].scores.rmse for m in ("1lin", "3km27")}
@@ -118,7 +119,7 @@ def test_clusters_find_what_a_line_cannot():
 def test_test_period_is_never_looked_at(model, quick):
     tower = lively_tower()
     split = split_of(tower)
-    values = weather(tower)[:, 0] * 0.4
+    values = predictors(tower)[:, 0] * 0.4
     honest = fit_empirical(with_flux(tower, "Qle", values), split, model, "Qle")
     spoiled = fit_empirical(with_flux(tower, "Qle", np.where(split.train, values, 1e3)), split, model, "Qle")
     np.testing.assert_array_equal(honest, spoiled)
@@ -127,7 +128,7 @@ def test_test_period_is_never_looked_at(model, quick):
 def test_network_learns_memory():
     """A flux that answers to the sun of the ten days before: today's weather does not hold it, the network does."""
     tower = lively_tower(days=4 * 365)
-    sun = weather(tower)[:, 0]
+    sun = predictors(tower)[:, 0]
     slow = np.convolve(sun, np.exp(-np.arange(40) / 10.0) / 10.0)[: sun.size]
     tower = with_flux(tower, "Qle", slow - slow.mean())
     split = split_of(tower)
@@ -138,7 +139,7 @@ def test_network_learns_memory():
 def test_a_seed_repeats_and_another_differs(quick):
     tower = lively_tower()
     split = split_of(tower)
-    tower = with_flux(tower, "Qle", weather(tower)[:, 0])
+    tower = with_flux(tower, "Qle", predictors(tower)[:, 0])
     first, again, other = (fit_empirical(tower, split, "lstm", "Qle", seed) for seed in (0, 0, 1))
     np.testing.assert_array_equal(first, again)
     assert (first != other).any()
@@ -146,7 +147,7 @@ def test_a_seed_repeats_and_another_differs(quick):
 
 def test_hourly_record_is_predicted_at_every_step(quick):
     tower = lively_tower(interval=3600, days=365)
-    tower = with_flux(tower, "Qle", weather(tower)[:, 0])
+    tower = with_flux(tower, "Qle", predictors(tower)[:, 0])
     predicted = fit_empirical(tower, split_of(tower), "lstm", "Qle")
     assert predicted.shape == (365 * 24,) and np.isfinite(predicted).all()
 
@@ -154,10 +155,10 @@ def test_hourly_record_is_predicted_at_every_step(quick):
 def test_rows_go_into_the_table_of_a_run(tmp_path, quick):
     rows = fit_sites([lively_tower()], Config(), MODELS, seeds=2)
     stages = ["1lin", "3km27", "3km27_seed1", "lstm", "lstm_seed1"]
-    assert list(dict.fromkeys(stage for _, stage, _ in rows)) == stages
-    write_scores(tmp_path / "baselines.csv", rows)
+    assert list(dict.fromkeys(row.stage for row in rows)) == stages
+    write_rows(tmp_path / "baselines.csv", MetricRow, rows)
     read = read_metrics(tmp_path / "baselines.csv")
-    assert [(site, stage, row.flux) for site, stage, row in read] == [(s, g, r.flux) for s, g, r in rows]
+    assert [(row.site, row.stage, row.flux) for row in read] == [(row.site, row.stage, row.flux) for row in rows]
     lines = {(line[1], line[2]): line for line in summary(rows)}
     assert len(lines) == 6 and " to " in lines["Qle", "3km27"][3] and " to " not in lines["Qle", "1lin"][3]
 
@@ -182,7 +183,7 @@ def test_agrees_with_the_reference_table(shared_data, tmp_path):
     arguments = ["baselines", "--data", str(shared_data / "plumber2_daily"), "--sites", "DE-Geb", "--test-years", "2"]
     result = CliRunner().invoke(app, [*arguments, "--models", "1lin", "-o", str(output)])
     assert result.exit_code == 0, result.output
-    found = {row.flux: row.scores for _, _, row in read_metrics(output) if row.period == "test"}
+    found = {row.flux: row for row in read_metrics(output) if row.period == "test"}
     with (shared_data / "reference" / "empirical_daily_metrics.csv").open(newline="") as stream:
         lines = [row for row in csv.DictReader(stream) if (row["site"], row["model"]) == ("DE-Geb", "1lin")]
     reference = {row["flux"]: row for row in lines if row["flux"] in found}

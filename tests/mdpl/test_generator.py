@@ -15,20 +15,21 @@ from jlsm.parameters import PARAMETERS, default_parameters, get_parameter
 from jlsm.sensitivity import FORWARD_LANES
 from mdpl.calibration import calibrate
 from mdpl.config import Config
-from mdpl.towers.features import SERIES_SCALES, features
+from mdpl.towers.features import SERIES_SCALES, site_features
 from mdpl.towers.intervals import model_time
 from mdpl.towers.split import split_by_time
 from mdpl.training.gradient import losses_and_gradient
 from mdpl.training.learners import NetworkLearner, schedule_of
+from mdpl.training.problem import Problem
 from mdpl.training.trainer import Trainer
 from mdpl.training.windows import group_towers
 from mdpl.unknowns.generator import ENCODERS, GeneratorShape, PureGenerator, load_generator, save_generator
-from mdpl.unknowns.time_varying import Layout
+from mdpl.unknowns.time_varying import UnknownsLayout
 from tests.mdpl.fakes import FAKE_PATH, make_tower
 
 TRUTH = {"vegetation.vcmax25": 60.0, "vegetation.leaf_reflectance_nir": 0.4, "vegetation.leaf_area_scale": 1.5}
 OTHER = {**TRUTH, "vegetation.vcmax25": 150.0}
-LAYOUT = Layout(tuple(TRUTH), ("constant",) * 3)
+LAYOUT = UnknownsLayout(tuple(TRUTH), ("constant",) * 3)
 QUICK = Config(parameters=tuple(TRUTH), epochs=60, learning_rate=0.02, window_days=120, refresh_every=20,
                windows_per_step=0, loss={"mse": 1.0})  # fmt: skip
 
@@ -43,8 +44,8 @@ def two_towers(days=365):
 def test_features_do_not_depend_on_other_sites_or_on_test_years():
     tower, other = make_tower(TRUTH), make_tower(TRUTH, days=2 * 365, code="XX-Two", seed=3)
     split = split_by_time(tower.observations.time, model_time(tower.forcing))
-    both = features([tower, other], [split, None])
-    alone = features([tower], [split])
+    both = site_features([tower, other], [split, None])
+    alone = site_features([tower], [split])
     length = int(alone.mask.sum())
     np.testing.assert_array_equal(both.series[0, :length], alone.series[0])
     np.testing.assert_array_equal(both.attributes[0], alone.attributes[0])
@@ -53,9 +54,9 @@ def test_features_do_not_depend_on_other_sites_or_on_test_years():
         model_time(tower.forcing).datetimes() >= split.first_test.astype("datetime64[s]")
     )
     changed = dataclasses.replace(tower, forcing=dataclasses.replace(tower.forcing, Tair=jnp.asarray(hot)))
-    for a, b in zip(features([changed], [split]), alone, strict=True):
+    for a, b in zip(site_features([changed], [split]), alone, strict=True):
         np.testing.assert_array_equal(a, b)
-    assert (features([changed], [None]).series != features([tower], [None]).series).any()
+    assert (site_features([changed], [None]).series != site_features([tower], [None]).series).any()
 
 
 def test_held_back_months_of_a_short_record_are_not_seen():
@@ -64,12 +65,12 @@ def test_held_back_months_of_a_short_record_are_not_seen():
     month = model_time(tower.forcing).datetimes().astype("datetime64[M]").astype(int) % 12 + 1
     hot = np.asarray(tower.forcing.Tair) + 50.0 * np.isin(month, (3, 6, 9, 12))
     changed = dataclasses.replace(tower, forcing=dataclasses.replace(tower.forcing, Tair=jnp.asarray(hot)))
-    for a, b in zip(features([changed], [split]), features([tower], [split]), strict=True):
+    for a, b in zip(site_features([changed], [split]), site_features([tower], [split]), strict=True):
         np.testing.assert_array_equal(a, b)
 
 
 def test_features_are_physical_and_of_order_one():
-    found = features([make_tower(TRUTH)], [None])
+    found = site_features([make_tower(TRUTH)], [None])
     names = list(SERIES_SCALES)
     sun = found.series[0, :, names.index("shortwave")] * 100.0 + 150.0
     assert 0 < sun.min() and sun.max() < 400 and np.isfinite(found.series).all() and np.isfinite(found.attributes).all()
@@ -81,7 +82,7 @@ def test_features_are_physical_and_of_order_one():
 @pytest.mark.parametrize("encoder", ENCODERS)
 def test_every_encoder_starts_at_zero_and_ignores_padding(encoder):
     network = PureGenerator(GeneratorShape(encoder, 8, LAYOUT, 7))
-    seen = features(two_towers(), [None, None])
+    seen = site_features(two_towers(), [None, None])
     weights = network.initial()
     assert (network(weights, seen) == 0).all()
     moved = weights | {"head.kernel": jnp.ones_like(weights["head.kernel"])}
@@ -95,10 +96,11 @@ def test_every_encoder_starts_at_zero_and_ignores_padding(encoder):
 
 
 def test_the_first_model_is_the_default_to_the_last_bit():
-    trainer = Trainer(FAKE_PATH, group_towers(two_towers(), QUICK), tuple(TRUTH), QUICK)
-    weights, _ = trainer.learner.initial()
-    (task,) = trainer.tasks
-    params = trainer.parameters(task, np.asarray(trainer.learner.unknowns(weights)))
+    problem = Problem(FAKE_PATH, group_towers(two_towers(), QUICK), tuple(TRUTH), QUICK)
+    optimiser = Trainer(problem).optimiser
+    weights, _ = optimiser.initial()
+    (task,) = problem.tasks
+    params = problem.parameters(task, np.asarray(optimiser.unknowns(weights)))
     for key in PARAMETERS:
         np.testing.assert_array_equal(get_parameter(params, key), get_parameter(task.default, key))
 
@@ -107,7 +109,7 @@ def test_the_first_model_is_the_default_to_the_last_bit():
 def test_chain_rule_through_network_and_model(mode):
     """The learner's gradient of the mean loss by its weights against central differences, float64."""
     network = PureGenerator(GeneratorShape("gru", 4, LAYOUT, 30))
-    learner = NetworkLearner(network, features(two_towers(), [None, None], 30), optax.sgd(1.0), jnp.float64)
+    learner = NetworkLearner(network, site_features(two_towers(), [None, None], 30), optax.sgd(1.0), jnp.float64)
     weights, moments = learner.initial()
     weights = {k: w + 0.1 * jax.random.normal(jax.random.key(i), w.shape) for i, (k, w) in enumerate(weights.items())}
     scale = jnp.array([[1.0], [2.0]])

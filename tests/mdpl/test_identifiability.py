@@ -8,7 +8,7 @@ import pytest
 from jlsm.parameters import PARAMETERS
 from mdpl.config import Config
 from mdpl.posterior.identifiability import PRIOR, information
-from mdpl.training.trainer import Trainer
+from mdpl.training.problem import Problem
 from mdpl.training.windows import group_towers
 from tests.mdpl.fakes import FAKE_PATH, make_tower
 
@@ -20,8 +20,7 @@ def told():
     """Information of one synthetic year about two parameters that act and one that does not."""
     config = Config(parameters=KEYS, window_days=120, fluxes={"Qh": 1.0})
     tower = make_tower({"vegetation.leaf_area_scale": 1.3}, days=365)
-    trainer = Trainer(FAKE_PATH, group_towers([tower], config), KEYS, config)
-    (task,) = trainer.tasks
+    (task,) = Problem(FAKE_PATH, group_towers([tower], config), KEYS, config).tasks
     return task, information(FAKE_PATH, task, task.space.default, {"Qh": np.array([10.0])}, at_once=4)
 
 

@@ -7,12 +7,13 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from mdpl.report.plots import loss_curve, mean_cycles
+from mdpl.report.plots import draw_cycles, loss_curve
 from mdpl.report.style import save
 from mdpl.report.taylor import TaylorPair, taylor_diagram
+from mdpl.runs.rows import EpochRow
 from mdpl.scores.metrics import Scores, scores
+from mdpl.towers.intervals import model_time
 from mdpl.towers.split import Split
-from mdpl.training.state import EpochRow
 from tests.mdpl.fakes import make_tower
 
 
@@ -63,7 +64,8 @@ def test_mean_cycles(tmp_path, interval, panels):
     tower = make_tower({}, days=365, interval=interval)
     run = {flux: np.ones(tower.forcing.steps) for flux in ("Qle", "Qh")}
     everything = np.ones(tower.observations.time.start.shape, bool)
-    figure = mean_cycles(tower, Split(~everything, everything, ""), {"default": run, "calibrated": run})
+    split, runs = Split(~everything, everything, ""), {"default": run, "calibrated": run}
+    figure = draw_cycles(tower.label, tower.observations, model_time(tower.forcing), split, runs)
     assert len(figure.axes) == panels
     words = texts(figure)
     for word in ("Month", "Latent heat flux", "Sensible heat flux", "XX-Toy", "observed", "default", "calibrated"):

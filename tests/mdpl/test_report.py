@@ -19,8 +19,8 @@ from mdpl.config import Config
 from mdpl.report.figures import closure
 from mdpl.report.page import percent, tone, write_report
 from mdpl.report.tables import changes, surrogate_gaps
-from mdpl.runs.reader import read_metrics, read_run
-from mdpl.scores.evaluation import ScoreRow
+from mdpl.runs.directory import read_metrics, read_run
+from mdpl.scores.evaluation import MetricRow
 from mdpl.scores.metrics import Scores
 from tests.mdpl.fakes import FAKE_PATH, make_tower, write_flux
 
@@ -115,7 +115,7 @@ def test_page_says_what_it_shows(run):
 
 def test_every_score_on_the_page_is_that_of_the_table(run):
     text = page_of(run).text
-    for _, _, row in read_metrics(run / "metrics.csv"):
+    for row in read_metrics(run / "metrics.csv"):
         assert f"{row.scores.rmse:.2f}" in text and f"{row.scores.kge:.3f}".replace("-", "−") in text
 
 
@@ -125,12 +125,13 @@ def test_same_run_same_page(run):
 
 
 def test_headline_is_the_mean_of_relative_changes():
-    def row(rmse, r, std):
-        return ScoreRow("Qle", "raw", "test", "daily", Scores(rmse, 0.0, r, std, 40.0, 0.5, 0.5, 0.5, 100))
+    def row(site, stage, rmse, r, std):
+        numbers = Scores(rmse, 0.0, r, std, 40.0, 0.5, 0.5, 0.5, 100)
+        return MetricRow.of_scores(numbers, site=site, stage=stage, flux="Qle", period="test", step="daily")
 
-    metrics = [("A", "default", row(20, 0.8, 20)), ("A", "calibrated", row(10, 0.6, 30)), ("A", "1lin", row(1, 1, 1)),
-               ("B", "default", row(40, 0.5, 40)), ("B", "calibrated", row(44, 0.6, 40)),
-               ("C", "default", row(40, 0.5, 40))]  # fmt: skip
+    metrics = [row("A", "default", 20, 0.8, 20), row("A", "calibrated", 10, 0.6, 30), row("A", "1lin", 1, 1, 1),
+               row("B", "default", 40, 0.5, 40), row("B", "calibrated", 44, 0.6, 40),
+               row("C", "default", 40, 0.5, 40)]  # fmt: skip
     (change,) = changes(metrics, "test", "raw")
     assert change.rmse == pytest.approx((-0.5 + 0.1) / 2)
     assert change.r == pytest.approx((-0.25 + 0.2) / 2)

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from jlsm.errors import InputError, RepairWarning
-from mdpl.calibration import Progress, calibrate
+from mdpl.calibration import CalibrationProgress, calibrate
 from mdpl.config import Config
 from mdpl.training.checkpoints import Checkpoints
 from tests.mdpl.fakes import FAKE_PATH, make_tower
@@ -34,7 +34,7 @@ def run(folder, *, interrupt=None, resume=False, overwrite=False, sites=None, **
             raise KeyboardInterrupt
 
     config = dataclasses.replace(QUICK, output=str(folder), **changes)
-    progress = Progress(epoch=epoch)
+    progress = CalibrationProgress(epoch=epoch)
     return calibrate(
         config, path=FAKE_PATH, towers=sites or towers(), progress=progress, resume=resume, overwrite=overwrite
     )
@@ -66,14 +66,14 @@ def test_kill_9_and_resume(tmp_path, whole):
     script = (
         "import jax; jax.config.update('jax_enable_x64', True)\n"
         "import time; from pathlib import Path\n"
-        "from mdpl.calibration import Progress, calibrate\n"
+        "from mdpl.calibration import CalibrationProgress, calibrate\n"
         "from tests.mdpl import test_resume as t; from tests.mdpl.fakes import FAKE_PATH\n"
         "import dataclasses, sys\n"
         "def epoch(n, epochs, losses):\n"
         "    Path(sys.argv[1] + '.epoch').write_text(str(n))\n"
         "    if n == 7: time.sleep(60)\n"
         "config = dataclasses.replace(t.QUICK, output=sys.argv[1])\n"
-        "calibrate(config, path=FAKE_PATH, towers=t.towers(), progress=Progress(epoch=epoch))\n"
+        "calibrate(config, path=FAKE_PATH, towers=t.towers(), progress=CalibrationProgress(epoch=epoch))\n"
     )
     root = Path(__file__).parents[2]
     folder = tmp_path / "run"
@@ -157,7 +157,7 @@ def test_early_stopping_on_validation_years(tmp_path):
     assert trained.last_epoch < 200 and any("stopped early after epoch" in note for note in stopped.notes)
     judged = {row.epoch: row.validation_loss for row in trained.rows if row.validation_loss is not None}
     assert trained.best_epoch[0] == min(judged, key=judged.get), "chosen by validation"
-    assert {row.period for _, _, row in stopped.metrics} == {"train", "validation", "test"}
+    assert {row.period for row in stopped.metrics} == {"train", "validation", "test"}
 
 
 def test_validation_needs_years(tmp_path):

@@ -15,8 +15,8 @@ from jlsm.parameters import default_parameters, get_parameter, replace_parameter
 from jlsm.processes.solar import mean_cos_zenith
 from mdpl.model_paths import surrogate_path
 from mdpl.surrogate.fitting import TrainingSettings, ablation, fit, train_or_load_surrogate
-from mdpl.surrogate.network import Network, Sizes, Surrogate, inputs, load_surrogate
-from mdpl.surrogate.runs import FLUXES, DataSettings, make_runs
+from mdpl.surrogate.network import Sizes, Surrogate, SurrogateNetwork, inputs, load_surrogate
+from mdpl.surrogate.runs import SURROGATE_FLUXES, DataSettings, make_runs
 from mdpl.surrogate.skill import _anomaly_r2, skill
 from mdpl.towers.intervals import DAY
 from tests.mdpl.fakes import FAKE_PATH, make_forcing, make_site, make_tower
@@ -27,8 +27,8 @@ SMALL = Sizes(hidden=12, embedding=8, context=16, trunk=(16, 12), head=4)
 
 @pytest.fixture(scope="module")
 def untrained() -> Surrogate:
-    network = Network(KEYS, FLUXES, SMALL, seed=3)
-    return Surrogate(network, KEYS, FLUXES, (10.0, 20.0, 50.0, 0.0), (50.0, 60.0, 120.0, 40.0), SMALL, {})
+    network = SurrogateNetwork(KEYS, SURROGATE_FLUXES, SMALL, seed=3)
+    return Surrogate(network, KEYS, SURROGATE_FLUXES, (10.0, 20.0, 50.0, 0.0), (50.0, 60.0, 120.0, 40.0), SMALL, {})
 
 
 def double(tree):
@@ -50,7 +50,7 @@ def test_two_halves_are_the_whole(untrained, dt):
     half = forcing.steps // 3
     first, middle = path.simulate(params, forcing.window(0, half), site, start)
     second, last = path.simulate(params, forcing.window(half, forcing.steps), site, middle)
-    for flux in FLUXES:
+    for flux in SURROGATE_FLUXES:
         parts = np.concatenate([getattr(first, flux), getattr(second, flux)])
         np.testing.assert_allclose(parts, getattr(whole, flux), rtol=1e-12, atol=1e-9)  # rounding of other products
     for a, b in zip(last, end, strict=True):
@@ -76,7 +76,7 @@ def test_exponential_means_are_those_of_stepping():
     now = jnp.asarray(rng.normal(size=(3, inputs.WEATHER, 24, 2)))
     start = jnp.asarray(rng.normal(size=(len(inputs.MEMORY) * inputs.REMEMBERED, 2)))
     midnight, end = inputs.past_at_midnight(now, start)
-    found = inputs.features(now, midnight, now[:, :0])[:, inputs.WEATHER :]
+    found = inputs.decoder_inputs(now, midnight, now[:, :0])[:, inputs.WEATHER :]
     found = jnp.moveaxis(found, 1, 2).reshape(72, -1, 2)
     decay = np.tile(np.exp(-3600.0 / np.array(inputs.MEMORY)), inputs.REMEMBERED)[:, None]
     past = np.asarray(start)
@@ -92,7 +92,7 @@ def test_sun_is_that_of_the_model():
     for dt, shift in ((1800, 0), (3600, 5)):
         forcing = make_forcing(365, dt=dt).window(shift, shift + 360 * DAY // dt)
         site = make_site()
-        found = 0.5 * inputs.weather(forcing, site, DAY // dt)[:, -1, :, 0].ravel()
+        found = 0.5 * inputs.scaled_weather(forcing, site, DAY // dt)[:, -1, :, 0].ravel()
         cosine, sunlit, _ = mean_cos_zenith(forcing, site)
         # they differ in the steps of sunrise and sunset, by less than the sun climbs in one
         np.testing.assert_allclose(found, cosine * sunlit, atol=0.25 * dt / 3600.0 * 2 * np.pi / 24.0)
@@ -240,7 +240,9 @@ def test_memory_of_the_runs_is_recalled_in_training_only(lesson):
     for weight in (0.0, 1.0):
         settings = TrainingSettings(steps=2, columns=4, days=4, sizes=SMALL, check_every=1, memory_weight=weight)
         kernel = fit(towers, runs, settings).network.memory_out.kernel[...]
-        moved[weight] = float(jnp.abs(kernel - Network(KEYS, FLUXES, SMALL).memory_out.kernel[...]).max())
+        moved[weight] = float(
+            jnp.abs(kernel - SurrogateNetwork(KEYS, SURROGATE_FLUXES, SMALL).memory_out.kernel[...]).max()
+        )
     assert moved[0.0] == 0.0 < moved[1.0]
 
 

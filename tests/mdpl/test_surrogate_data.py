@@ -14,7 +14,7 @@ from jlsm.errors import InputError
 from jlsm.forcing import stack_sites
 from jlsm.parameters import PARAMETERS, default_parameters, get_parameter, replace_parameters
 from mdpl.surrogate.network import MEMORY_ITEMS
-from mdpl.surrogate.runs import FLUXES, DataSettings, draw_values, load_runs, make_runs
+from mdpl.surrogate.runs import SURROGATE_FLUXES, DataSettings, draw_values, load_runs, make_runs
 from tests.mdpl.fakes import FAKE_PATH, fake_simulate, make_site, make_tower
 
 KEYS = ("vegetation.vcmax25", "vegetation.leaf_reflectance_nir", "vegetation.c4_fraction")
@@ -68,7 +68,7 @@ def test_a_run_is_the_teacher_with_its_parameters(runs, towers):
         state = dataclasses.replace(state, soil_moisture=jnp.full_like(state.soil_moisture, 0.75 * porosity))
         for start in (first - 480, first):
             outputs, state = fake_simulate(params, tower.forcing.window(start, start + 480), tower.site, state)
-        truth = np.stack([np.asarray(getattr(outputs, flux)) for flux in FLUXES], axis=-1)
+        truth = np.stack([np.asarray(getattr(outputs, flux)) for flux in SURROGATE_FLUXES], axis=-1)
         # half precision keeps eleven bits
         np.testing.assert_allclose(runs.fluxes[:, r].astype(float), truth, rtol=2.0**-10, atol=1e-3)
 

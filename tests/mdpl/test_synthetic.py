@@ -14,7 +14,7 @@ from jlsm.parameters import PARAMETERS, PFT_PARAMETERS, default_parameters, get_
 from mdpl.data import flux_tower, synthetic
 from mdpl.data.climate import FIVE_CROPS, site_climate
 from mdpl.data.flux_tower import ERRORS, SHORT_GAP, observe
-from mdpl.data.pairs import FLUX_NAMES, synthetic_forcing, synthetic_site
+from mdpl.data.pairs import FLUX_LONG_NAMES, synthetic_forcing, synthetic_site
 from mdpl.data.truth import STRONG, STRONG_SHARE, WEAK, hidden_truth
 from mdpl.data.weather import generate_weather
 from mdpl.towers.load import find_site_files
@@ -43,7 +43,7 @@ def folder(tmp_path_factory):
 
 def truth_of(folder, code):
     with netCDF4.Dataset(folder / f"{code}-syn_2001-2001_synthetic_Truth.nc") as file:
-        return {name: np.asarray(file[f"{name}_true"][:, 0, 0], float) for name in FLUX_NAMES}
+        return {name: np.asarray(file[f"{name}_true"][:, 0, 0], float) for name in FLUX_LONG_NAMES}
 
 
 @pytest.mark.parametrize("code", FIVE_CROPS)
@@ -59,7 +59,7 @@ def test_the_readers_take_the_files_without_a_warning(folder, code):
     for name in ("latitude", "longitude", "elevation", "reference_height", "canopy_height", "utc_offset"):
         np.testing.assert_allclose(getattr(site, name), getattr(expected, name), rtol=1e-6)
     assert forcing.steps == 365 * 48 and float(forcing.dt) == 1800.0
-    assert observations.step == "half-hourly" and set(observations.fluxes) == set(FLUX_NAMES)
+    assert observations.step == "half-hourly" and set(observations.fluxes) == set(FLUX_LONG_NAMES)
     assert not observations.notes
     assert np.asarray(alternative.LAI).mean() == pytest.approx(np.asarray(forcing.LAI).mean(), rel=0.01)
 
@@ -128,14 +128,14 @@ def test_the_error_is_laplace_and_grows_with_the_flux(folder):
 def test_gaps_come_with_calm_nights_rain_and_failures():
     weather = generate_weather(site_climate("DE-Geb"), 2001, 2004, seed=5)
     steps = weather.Wind.size
-    flat = {name: np.full(steps, 50.0) for name in FLUX_NAMES}
+    flat = {name: np.full(steps, 50.0) for name in FLUX_LONG_NAMES}
     values, flags = observe(flat, weather.Wind, weather.Precip, weather.SWdown, np.random.default_rng(0))
-    for name in FLUX_NAMES:
+    for name in FLUX_LONG_NAMES:
         assert set(np.unique(flags[name])) <= {0, 1, 3}
         np.testing.assert_array_equal(np.isnan(values[name]), flags[name] == 3)
     night = weather.SWdown <= 0.0
     calm = night & (weather.Wind < np.quantile(weather.Wind[night], 0.35))
-    measured = {name: flags[name] == 0 for name in FLUX_NAMES}
+    measured = {name: flags[name] == 0 for name in FLUX_LONG_NAMES}
     for name in ("Qle", "Qh"):
         assert 0.55 < measured[name].mean() < 0.85, "as at real towers"
         assert measured[name][calm].mean() < 0.25 < 0.8 < measured[name][~night & (weather.Precip == 0)].mean()
@@ -188,7 +188,7 @@ def test_the_set_is_made_once_and_again_when_incomplete(tmp_path, monkeypatch):
 
 def test_a_model_that_fails_leaves_nothing_behind(tmp_path, monkeypatch):
     def broken(params, forcing, site, report):
-        fluxes = {name: np.zeros((forcing.steps, 5)) for name in FLUX_NAMES}
+        fluxes = {name: np.zeros((forcing.steps, 5)) for name in FLUX_LONG_NAMES}
         fluxes["Qh"][7, 2] = np.nan
         return fluxes
 
@@ -224,7 +224,7 @@ def test_the_land_surface_model_makes_the_fluxes(monkeypatch):
     values = {key: jnp.asarray([truth[f"{code}-syn"][key] for code in FIVE_CROPS]) for key in (*STRONG, *WEAK)}
     params = replace_parameters(default_parameters(site), values)
     fluxes = synthetic.lsm_fluxes(params, forcing, site, lambda text, done, total: None)
-    assert all(fluxes[name].shape == (192, 5) and np.isfinite(fluxes[name]).all() for name in FLUX_NAMES)
+    assert all(fluxes[name].shape == (192, 5) and np.isfinite(fluxes[name]).all() for name in FLUX_LONG_NAMES)
     gap = fluxes["Rnet"] - fluxes["Qle"] - fluxes["Qh"] - fluxes["Qg"]
     np.testing.assert_allclose(gap, 0.0, atol=1.0)
     assert fluxes["Qle"].mean() > 20.0, "fields in July evaporate"

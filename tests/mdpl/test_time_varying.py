@@ -16,11 +16,11 @@ from mdpl.config import Config
 from mdpl.towers.intervals import DAY, TimeAxis, interval_means, model_time
 from mdpl.towers.observations import FluxSeries, Observations
 from mdpl.unknowns.search_space import search_space
-from mdpl.unknowns.time_varying import Layout, basis, course
+from mdpl.unknowns.time_varying import UnknownsLayout, basis, course
 from tests.mdpl.fakes import FAKE_PATH, fake_simulate, fake_spin_up, make_forcing, make_site, make_tower
 
 KEYS = ("vegetation.vcmax25", "vegetation.leaf_reflectance_nir", "vegetation.leaf_area_scale")
-LAYOUT = Layout(KEYS, ("seasonal", "constant", "phenology"), harmonics=2)
+LAYOUT = UnknownsLayout(KEYS, ("seasonal", "constant", "phenology"), harmonics=2)
 
 
 def parts():
@@ -96,8 +96,7 @@ def test_a_seasonal_course_is_learned(tmp_path):
         runs[name] = calibrate(own, path=FAKE_PATH, towers=[tower])
         assert runs[name].trained.traces == 1
     rmse = {
-        name: next(r.scores.rmse for _, stage, r in run.metrics
-                   if (stage, r.flux, r.period) == ("calibrated", "Qle", "test"))
+        name: next(r.rmse for r in run.metrics if (r.stage, r.flux, r.period) == ("calibrated", "Qle", "test"))
         for name, run in runs.items()
     }  # fmt: skip
     assert rmse["seasonal"] < 0.3 * rmse["constant"]

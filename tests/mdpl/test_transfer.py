@@ -24,7 +24,7 @@ QUICK = Config(parameters=tuple(TRUTH), epochs=8, learning_rate=0.02, window_day
 def test_leave_one_out(tmp_path):
     towers = [make_tower(TRUTH, days=365, code=f"XX-{name}", seed=i) for i, name in enumerate(("One", "Two", "Six"))]
     found = transfer(dataclasses.replace(QUICK, output=str(tmp_path / "a")), path=FAKE_PATH, towers=towers)
-    rmse = {(site, stage): row.scores.rmse for site, stage, row in found if (row.flux, row.period) == ("Qle", "test")}
+    rmse = {(row.site, row.stage): row.rmse for row in found if (row.flux, row.period) == ("Qle", "test")}
     for tower in towers:
         assert rmse[tower.label, "transferred"] < 0.9 * rmse[tower.label, "default"], "all sites share one truth"
     with (tmp_path / "a" / "transfer.csv").open(newline="") as stream:

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from jlsm.errors import InputError
-from mdpl.one_line_errors import one_line_errors
+from mdpl.one_line_errors import one_line_errors, prepare_jax
 
 data_app = typer.Typer(help="Flux-tower data: the PLUMBER2 release, the embedded synthetic set.", no_args_is_help=True)
 
@@ -59,7 +59,6 @@ def synthetic(
     folder: Annotated[Path | None, typer.Option("-o", "--output", help="Copy them here; default: cache.")] = None,
 ) -> None:
     """Make the embedded five synthetic sites (about a minute the first time) and print their folder."""
-    from mdpl.cli import prepare_jax
     from mdpl.data.synthetic import copy_synthetic, five_crops_synthetic
 
     prepare_jax()

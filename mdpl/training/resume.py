@@ -1,0 +1,91 @@
+"""Going on after an interruption: a training state as a checkpoint, and back, for the same settings and data only."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jlsm.errors import InputError
+from mdpl.config import modern_settings
+from mdpl.runs.rows import EpochRow
+from mdpl.training.checkpoints import Arrays, Checkpoints, Facts, named_arrays, rebuild
+from mdpl.training.optimisers import Optimiser
+from mdpl.training.problem import Problem
+from mdpl.training.state import TrainingState, arrays_of, unstacked
+
+
+def save_state(checkpoints: Checkpoints, problem: Problem, now: TrainingState) -> None:
+    """Write a checkpoint. Raises InputError: it cannot be written."""
+    facts = {
+        "settings": _settings(problem),
+        "data": data_digest(problem),
+        "epoch": now.epoch,
+        "stale": now.stale,
+        "draws": now.draws,
+        "best_loss": now.best_loss.astype(float).tolist(),
+        "best_epoch": now.best_epoch.tolist(),
+        "precision": str(now.best_loss.dtype),
+        "windows": [len(states) for states in now.states],
+        "rows": [dataclasses.asdict(row) for row in now.rows],
+    }
+    checkpoints.save(now.epoch, named_arrays(arrays_of(now)), facts)
+
+
+def restore_state(problem: Problem, optimiser: Optimiser, arrays: Arrays, facts: Facts) -> TrainingState:
+    """The state a checkpoint holds. Raises InputError: it is of other settings, data or version."""
+    _check_settings(problem, facts)
+    weights, moments = optimiser.initial()
+    starts = [task.runner.spin_up(task.default, years=0) for task in problem.tasks]  # only their structure counts
+    blank = TrainingState(
+        epoch=facts["epoch"],
+        weights=weights,
+        moments=moments,
+        starts=starts,
+        states=[[start] * count for start, count in zip(starts, facts["windows"], strict=True)],
+        best_unknowns=np.asarray(optimiser.unknowns(weights)),
+        best_weights=weights,
+        best_loss=np.asarray(facts["best_loss"]).astype(facts["precision"]),
+        best_epoch=np.asarray(facts["best_epoch"], int),
+        stale=facts["stale"],
+        draws=facts["draws"],
+        rows=[EpochRow(**row) for row in facts["rows"]],
+    )
+    tree = rebuild(arrays_of(blank), arrays)
+    stacks = zip(tree["states"], facts["windows"], strict=True)
+    tree["states"] = [unstacked(stack, count) for stack, count in stacks]
+    on_device = {name: jax.tree.map(jnp.asarray, tree[name]) for name in ("weights", "moments", "best_weights")}
+    return dataclasses.replace(blank, **(tree | on_device))
+
+
+def data_digest(problem: Problem) -> str:
+    """SHA-256 of the forcing, targets and weights of all groups."""
+    digest = hashlib.sha256()
+    for task in problem.tasks:
+        group = task.group
+        for table in (group.series, group.observed, group.weight, group.validation):
+            for name in sorted(table):
+                digest.update(f"{name}:{table[name].shape}".encode())
+                digest.update(np.ascontiguousarray(table[name]).tobytes())
+    return digest.hexdigest()
+
+
+def _settings(problem: Problem) -> dict:
+    settings = {key: value for key, value in vars(problem.config).items() if key != "output"}
+    return json.loads(json.dumps(settings))
+
+
+def _check_settings(problem: Problem, facts: Facts) -> None:
+    old, new = modern_settings(facts["settings"]), _settings(problem)
+    for key in sorted(old.keys() | new.keys()):
+        if old.get(key) != new.get(key):
+            raise InputError(
+                f"config: {key} = {new.get(key)!r} differs from the checkpoint's {old.get(key)!r}: resume with the "
+                "same settings, or start again with --overwrite"
+            )
+    if facts["data"] != data_digest(problem):
+        raise InputError("checkpoint: forcing or observations have changed since: start again with --overwrite")
