@@ -26,12 +26,14 @@ app = typer.Typer(
 )
 app.add_typer(data_app, name="data")
 
-ConfigFile = Annotated[Path | None, typer.Argument(metavar="[CONFIG.toml]", help="Options win over it.")]
-Data = Annotated[Path | None, typer.Option(help="Folder with <SITE>_*_Met.nc and _Flux.nc files.")]
-Sites = Annotated[str | None, typer.Option(help="Site codes, or starts of file names, with commas between.")]
-Target = Annotated[str | None, typer.Option(help="Observations to fit: raw or corrected.")]
-TestYears = Annotated[int | None, typer.Option(help="Whole years held back at the end; left out: 30 % of the record.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Write over an earlier run.")]
+ConfigFileOption = Annotated[Path | None, typer.Argument(metavar="[CONFIG.toml]", help="Options win over it.")]
+DataOption = Annotated[Path | None, typer.Option(help="Folder with <SITE>_*_Met.nc and _Flux.nc files.")]
+SitesOption = Annotated[str | None, typer.Option(help="Site codes, or starts of file names, with commas between.")]
+TargetOption = Annotated[str | None, typer.Option(help="Observations to fit: raw or corrected.")]
+TestYearsOption = Annotated[
+    int | None, typer.Option(help="Whole years held back at the end; left out: 30 % of the record.")
+]
+OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Write over an earlier run.")]
 
 
 def main() -> None:
@@ -42,19 +44,19 @@ def main() -> None:
 @app.command("calibrate")
 @one_line_errors
 def calibrate_command(
-    config_file: ConfigFile = None,
-    data: Data = None,
-    sites: Sites = None,
+    config_file: ConfigFileOption = None,
+    data: DataOption = None,
+    sites: SitesOption = None,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Run directory; default runs/<sites>.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the training windows.")] = None,
     path: Annotated[str | None, typer.Option(help="Differentiated: lsm, surrogate or surrogate-then-lsm.")] = None,
-    target: Target = None,
-    test_years: TestYears = None,
+    target: TargetOption = None,
+    test_years: TestYearsOption = None,
     learner: Annotated[str | None, typer.Option(help="network (one g_z for all sites) or direct.")] = None,
     validation_years: Annotated[int | None, typer.Option(help="Years before the test that choose the epoch.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of the first weights and of the draw of windows.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
-    overwrite: Overwrite = False,
+    overwrite: OverwriteOption = False,
 ) -> None:
     """Fit parameters to towers through the model's own derivatives; writes a run directory."""
     if resume and config_file is None and output is not None and (output / "config.toml").is_file():
@@ -87,12 +89,12 @@ def calibrate_command(
 @app.command("transfer")
 @one_line_errors
 def transfer_command(
-    config_file: ConfigFile = None,
-    data: Data = None,
+    config_file: ConfigFileOption = None,
+    data: DataOption = None,
     sites: Annotated[str | None, typer.Option(help="Two site codes or more, with commas between.")] = None,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Folder; default runs/transfer.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the training windows.")] = None,
-    overwrite: Overwrite = False,
+    overwrite: OverwriteOption = False,
 ) -> None:
     """Leave one site out: train without each site in turn, score it with what the network gives it."""
     config = _config(
@@ -150,11 +152,11 @@ def report(
 @one_line_errors
 def baselines(
     data: Annotated[Path, typer.Option(help="Folder with <SITE>_*_Met.nc and _Flux.nc files.")],
-    sites: Sites = None,
+    sites: SitesOption = None,
     models: Annotated[str, typer.Option(help="Empirical models, with commas between.")] = "1lin,3km27,lstm",
     seeds: Annotated[int, typer.Option(min=1, help="How many seeds of the models that have one.")] = 1,
-    target: Target = None,
-    test_years: TestYears = None,
+    target: TargetOption = None,
+    test_years: TestYearsOption = None,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="CSV file in the form of metrics.csv.")] = None,
 ) -> None:
     """Empirical models (1lin, 3km27, lstm) fitted on the train period, scored with mdpl's split and masks."""

@@ -115,14 +115,14 @@ class RecordLoss:
         return self.group.window_forcing(Columns(self.columns, np.full(self.columns.size, window)))
 
     def _targets(self):
-        found = {}
+        targets = {}
         for flux, target in self.group.targets(Columns(self.columns, np.zeros_like(self.columns))).items():
             series = {}
             for part in ("observed", "weight"):
                 whole = getattr(self.group, part)[flux][:, :, : self.windows]  # [interval, site, window]
                 series[part] = jnp.asarray(np.concatenate(list(np.moveaxis(whole, -1, 0)))[:, self.columns])
-            found[flux] = target._replace(**series, sigma=target.sigma[self.columns])
-        return found
+            targets[flux] = target._replace(**series, sigma=target.sigma[self.columns])
+        return targets
 
 
 def gradient_free(
@@ -243,13 +243,13 @@ def _de(start: np.ndarray, loss: float, members: int, seed: int):
     population = np.repeat(start[None], members, axis=0)
     try:
         while True:
-            found = asked.get()
-            if isinstance(found, BaseException):
-                raise found
-            if found is None:
+            generation = asked.get()
+            if isinstance(generation, BaseException):
+                raise generation
+            if generation is None:
                 while True:
                     yield population
-            population = found
+            population = generation
             told.put((yield population))
     finally:
         told.put(None)

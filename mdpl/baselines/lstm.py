@@ -26,7 +26,7 @@ STEPS = 600
 CHECK_EVERY = 25
 LEARNING_RATE = 3e-3
 WEIGHT_DECAY = 1e-3
-BLOCK_DAYS, KEPT_BLOCK = 90, 5
+BLOCK_DAYS, JUDGING_BLOCK = 90, 5
 
 
 class WindowLength(NamedTuple):
@@ -113,10 +113,10 @@ def fit_lstm(
     scaled = np.concatenate([_head(scaled, warm), scaled]).astype(np.float32)
     target = np.concatenate([np.zeros(warm), (observed - centre) / width]).astype(np.float32)
     block = np.arange(train.size) * interval // (BLOCK_DAYS * DAY)
-    kept = train & (block % KEPT_BLOCK == KEPT_BLOCK - 1)
-    if not kept.any() or not (train & ~kept).any():
-        kept = train  # nothing to set aside
-    fitted = np.concatenate([np.zeros(warm, bool), train & ~kept if kept is not train else train])
+    judging = train & (block % JUDGING_BLOCK == JUDGING_BLOCK - 1)
+    if not judging.any() or not (train & ~judging).any():
+        judging = train  # nothing to set aside
+    fitted = np.concatenate([np.zeros(warm, bool), train & ~judging if judging is not train else train])
 
     optimiser, step, predict = _functions(inputs.shape[1])
     _, weights, _ = nnx.split(FluxLSTM(inputs.shape[1], nnx.Rngs(seed)), nnx.Param, ...)
@@ -132,7 +132,7 @@ def fit_lstm(
             if not np.isfinite(loss):
                 raise ArithmeticError(f"LSTM: loss {loss} at step {count}, seed {seed}: training diverged")
             predicted = _predict(predict, weights, scaled, steps, warm)
-            error = float(np.mean((predicted[kept] - target[warm:][kept]) ** 2))
+            error = float(np.mean((predicted[judging] - target[warm:][judging]) ** 2))
             if error < best_error:
                 best, best_error = weights, error
     return _predict(predict, best, scaled, steps, warm) * width + centre
@@ -146,10 +146,10 @@ def _useful_starts(fitted: np.ndarray, steps: int, warm: int) -> np.ndarray:
     """Starts of windows that hold a step to learn from after their warm-up."""
     count = np.concatenate([[0], np.cumsum(fitted)])
     starts = np.arange(max(fitted.size - steps + 1, 0))
-    found = starts[count[starts + steps] - count[starts + warm] > 0]
-    if found.size == 0:
+    useful = starts[count[starts + steps] - count[starts + warm] > 0]
+    if useful.size == 0:
         raise ArithmeticError(f"LSTM: the record of {fitted.size - warm} steps is shorter than a window of {steps}")
-    return found
+    return useful
 
 
 def _predict(predict, weights, scaled: np.ndarray, steps: int, warm: int) -> np.ndarray:
@@ -158,9 +158,9 @@ def _predict(predict, weights, scaled: np.ndarray, steps: int, warm: int) -> np.
     starts = np.minimum(np.arange(0, size - warm, steps - warm), size - steps)
     result = np.empty(size, np.float64)
     for first in range(0, starts.size, BATCH):
-        own = starts[first : first + BATCH]
-        index = np.resize(own, BATCH)[:, None] + np.arange(steps)
+        chunk = starts[first : first + BATCH]
+        index = np.resize(chunk, BATCH)[:, None] + np.arange(steps)
         values = np.asarray(predict(weights, scaled[index]))
-        for start, line in zip(own, values, strict=False):
+        for start, line in zip(chunk, values, strict=False):
             result[start + warm : start + steps] = line[warm:]
     return result[warm:]

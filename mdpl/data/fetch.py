@@ -87,7 +87,7 @@ def fetch_sites(
     Raises:
         InputError: an unknown site, no network, a file the server lacks or that is not what its checksum says.
     """
-    sites = _known(codes)
+    sites = _wanted_sites(codes)
     folder = folder or default_folder()
     url = (url or os.environ.get("MDPL_PLUMBER2_URL") or BASE_URL).rstrip("/")
     try:
@@ -98,12 +98,12 @@ def fetch_sites(
     return [path for site in sites for path in _fetch_site(site, folder, url, downloader)]
 
 
-def _known(codes: Iterable[str]) -> list[Plumber2Site]:
+def _wanted_sites(codes: Iterable[str]) -> list[Plumber2Site]:
     wanted = [code for name in codes for code in GROUPS.get(name, (name,))]
     table = plumber2_sites()
     for code in wanted:
         if code not in table:
-            alike = [known for known in table if known.lower() == code.lower() or known[:2] == code[:2].upper()]
+            alike = [other for other in table if other.lower() == code.lower() or other[:2] == code[:2].upper()]
             hint = f"sites of that country: {', '.join(alike)}" if alike else "`mdpl data list` names all 170"
             raise InputError(f"unknown PLUMBER2 site {code!r}: {hint}")
     if not wanted:
@@ -134,17 +134,17 @@ def _fetch_file(name: str, kind: str, folder: Path, url: str, downloader: Resumi
     import pooch
 
     pooch.get_logger().setLevel("WARNING")
-    known = _read_checksums(folder)
+    recorded = _read_checksums(folder)
     path = folder / name
     if path.is_file():
         actual = f"sha256:{pooch.file_hash(str(path))}"
-        if known.get(name, actual) != actual:
+        if recorded.get(name, actual) != actual:
             raise InputError(
                 f"{path}: differs from its checksum in {CHECKSUMS} (damaged or changed): delete it and fetch again"
             )
     else:
         try:
-            pooch.retrieve(f"{url}/{kind}/{name}", known.get(name), fname=name, path=folder, downloader=downloader)
+            pooch.retrieve(f"{url}/{kind}/{name}", recorded.get(name), fname=name, path=folder, downloader=downloader)
         except InputError:
             raise
         except ValueError as error:  # pooch's word for a wrong checksum; nothing was written
@@ -155,8 +155,8 @@ def _fetch_file(name: str, kind: str, folder: Path, url: str, downloader: Resumi
         except OSError as error:
             raise InputError(f"{path}: cannot be written ({error.strerror or error}): free space") from error
         actual = f"sha256:{pooch.file_hash(str(path))}"
-    if name not in known:
-        _write_checksums(folder, known | {name: actual})
+    if name not in recorded:
+        _write_checksums(folder, recorded | {name: actual})
     return path
 
 
@@ -172,5 +172,5 @@ def _read_checksums(folder: Path) -> dict[str, str]:
     return dict(lines)
 
 
-def _write_checksums(folder: Path, known: dict[str, str]) -> None:
-    write_text(folder / CHECKSUMS, "".join(f"{name} {known[name]}\n" for name in sorted(known)))
+def _write_checksums(folder: Path, checksums: dict[str, str]) -> None:
+    write_text(folder / CHECKSUMS, "".join(f"{name} {checksums[name]}\n" for name in sorted(checksums)))

@@ -135,11 +135,11 @@ def _memory(values: np.ndarray, name: str, table: dict, wet: np.ndarray, days: n
 
 def _rain(rain: np.ndarray, wet: np.ndarray, here: list[np.ndarray]) -> dict[str, np.ndarray]:
     before = np.concatenate([[False], wet[:-1]])
-    known = np.arange(wet.size) > 0
+    after_first = np.arange(wet.size) > 0
     return {
         "wet_frequency": np.array([wet[at].mean() for at in here]),
-        "wet_after_dry": np.array([wet[at & known & ~before].mean() for at in here]),
-        "wet_after_wet": np.array([wet[at & known & before].mean() for at in here]),
+        "wet_after_dry": np.array([wet[at & after_first & ~before].mean() for at in here]),
+        "wet_after_wet": np.array([wet[at & after_first & before].mean() for at in here]),
         "amount_mean": np.array([rain[at & wet].mean() for at in here]),
         "amount_std": np.array([rain[at & wet].std() for at in here]),
     }

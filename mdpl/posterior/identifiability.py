@@ -42,7 +42,7 @@ class Information(NamedTuple):
     def deviations(self) -> Float[np.ndarray, "sites n"]:
         """Standard deviation of the best estimate, in shares of the range; at most the prior's."""
         whole = self.fisher + np.eye(len(self.keys)) / PRIOR**2
-        return np.sqrt(np.stack([np.diag(np.linalg.inv(own)) for own in whole]))
+        return np.sqrt(np.stack([np.diag(np.linalg.inv(of_site)) for of_site in whole]))
 
     def identifiable(self) -> np.ndarray:
         """``[sites, n]``: which parameters the observations tell."""
@@ -76,8 +76,8 @@ def information(
     fisher = np.zeros((len(group.towers), len(space.keys), len(space.keys)))
     for column, s in enumerate(task.columns.site):
         for flux, slopes in jacobian.items():
-            own = slopes[:, column] * np.sqrt(weights[flux][:, column, None]) * space.active[s] / noise[flux][s]
-            fisher[s] += own.T @ own
+            rows = slopes[:, column] * np.sqrt(weights[flux][:, column, None]) * space.active[s] / noise[flux][s]
+            fisher[s] += rows.T @ rows
     return Information(group.labels, space.keys, fisher, space.active)
 
 

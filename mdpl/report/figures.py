@@ -51,15 +51,15 @@ def picture(figure: Figure, alt: str) -> Picture:
 
 def taylor_pictures(run: Run) -> list[Picture]:
     """Taylor diagrams of Qh and Qle, test period, uncorrected observations."""
-    found = []
+    pictures = []
     for flux in ("Qh", "Qle"):
         pairs = taylor_pairs(run.metrics, flux, period="test", target="raw")
         if pairs:
             steps = " and ".join(sorted({row.step for row in run.metrics if row.step}))
             figure = taylor_diagram(pairs, flux, f"test period, {steps}, uncorrected observations")
             moves = "; ".join(f"{p.site} R {p.default.r:.2f} to {p.calibrated.r:.2f}" for p in pairs)
-            found.append(picture(figure, f"Taylor diagram, {FLUX_NAMES[flux]}: {moves}"))
-    return found
+            pictures.append(picture(figure, f"Taylor diagram, {FLUX_NAMES[flux]}: {moves}"))
+    return pictures
 
 
 def loss_picture(run: Run) -> Picture:
@@ -85,7 +85,7 @@ def observed_sites(run: Run) -> tuple[dict[str, Observed], dict[str, str]]:
     for site in run.sites:
         loaded = {stage: load_model_fluxes(run.model_file(site, stage)) for stage in STAGES}
         runs[site] = ({stage: fluxes for stage, (fluxes, _) in loaded.items()}, loaded["default"][1])
-    found, missing = {}, {}
+    observed, missing = {}, {}
     if not run.config.data:
         return {}, dict.fromkeys(run.sites, "config.toml names no data folder")
     try:
@@ -107,8 +107,8 @@ def observed_sites(run: Run) -> tuple[dict[str, Observed], dict[str, str]]:
             where=observations.file,
         )
         figure = draw_cycles(site, observations, time, split, stages, narrow=True)
-        found[site] = Observed(observations, split, stages, figure)
-    return found, missing
+        observed[site] = Observed(observations, split, stages, figure)
+    return observed, missing
 
 
 def closure(observations: Observations) -> tuple[float, int] | None:

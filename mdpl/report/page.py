@@ -115,42 +115,47 @@ def notes(run: Run, observed: dict[str, Observed]) -> list[str]:
     for row in run.metrics:
         if row.site not in steps.setdefault(row.step or "unknown", []):
             steps[row.step or "unknown"].append(row.site)
-    found = ["Step of the comparison: " + "; ".join(f"{step} at {', '.join(s)}" for step, s in steps.items()) + ". "
-             "Only steps flagged as measured (qc 0) count; a file without flags counts every finite step."]  # fmt: skip
-    found += [f"{site}: {one.split.words}." for site, one in observed.items()]
-    found += [f"{site}: {note}." for site, one in observed.items() for note in one.observations.notes]
-    found.append(
+    compared = "; ".join(f"{step} at {', '.join(s)}" for step, s in steps.items())
+    paragraphs = [
+        f"Step of the comparison: {compared}. "
+        "Only steps flagged as measured (qc 0) count; a file without flags counts every finite step."
+    ]
+    paragraphs += [f"{site}: {one.split.words}." for site, one in observed.items()]
+    paragraphs += [f"{site}: {note}." for site, one in observed.items() for note in one.observations.notes]
+    paragraphs.append(
         f"Fitted: {', '.join(config.fluxes)} against the {TARGET_WORDS.get(config.target, config.target)}, on the "
         "train period only. All scores of 'default' and 'calibrated' are from the land surface model run over the "
         "whole record with those parameters, whichever path found them."
     )
-    found.append(_closure_note(observed))
-    found += _result_notes(run)
-    found.append(
+    paragraphs.append(_closure_note(observed))
+    paragraphs += _result_notes(run)
+    paragraphs.append(
         f"This is one run with one seed ({config.seed}). How much a result depends on the seed only several runs show."
     )
-    return found
+    return paragraphs
 
 
 def _closure_note(observed: dict[str, Observed]) -> str:
     ratios = {site: closure(one.observations) for site, one in observed.items()}
-    known = ", ".join(f"{site} {r[0]:.2f} ({r[1]} steps)" for site, r in ratios.items() if r)
+    closures = ", ".join(f"{site} {r[0]:.2f} ({r[1]} steps)" for site, r in ratios.items() if r)
     return (
         "Towers do not close the energy balance: (Qle + Qh) / (Rnet - Qg) of the sums over steps with all four "
         "measured "
-        + (f"is {known}. " if known else "is not known here (a flux is missing). ")
+        + (f"is {closures}. " if closures else "is not known here (a flux is missing). ")
         + "The model conserves energy, so it cannot match both uncorrected fluxes and net radiation; read R, NME and "
         "the scores against the corrected fluxes beside the uncorrected RMSE."
     )
 
 
 def _result_notes(run: Run) -> list[str]:
-    found = []
+    paragraphs = []
     for change in changes(run.metrics, "test", "raw"):
         if change.r < 0:
-            found.append(f"{FLUX_NAMES[change.flux]}: the correlation fell on the test period ({percent(change.r)}).")
+            paragraphs.append(
+                f"{FLUX_NAMES[change.flux]}: the correlation fell on the test period ({percent(change.r)})."
+            )
         if change.doubtful:
-            found.append(
+            paragraphs.append(
                 f"{FLUX_NAMES[change.flux]}: the default R of {', '.join(change.doubtful)} is near or below 0, so its "
                 "relative change means little."
             )
@@ -161,18 +166,20 @@ def _result_notes(run: Run) -> list[str]:
         and row.calibrated != row.default
     ]
     if on_bound:
-        found.append(
+        paragraphs.append(
             f"On a bound, or within 1 % of the range of it: {', '.join(on_bound)}. A value on a bound stands for "
             "something the model or the data lack, not for the plant."
         )
-    kept = [site for site in run.sites if all(r.calibrated == r.default for r in run.parameters if r.site == site)]
-    if kept:
-        found.append(f"{', '.join(kept)}: nothing beat the default on the training record, so the default is kept.")
+    unchanged = [site for site in run.sites if all(r.calibrated == r.default for r in run.parameters if r.site == site)]
+    if unchanged:
+        paragraphs.append(
+            f"{', '.join(unchanged)}: nothing beat the default on the training record, so the default is kept."
+        )
     steps = [row for row in run.losses if row.epoch > 0]
     clipped = [row for row in steps if row.clipped]
     if clipped:
-        found.append(f"The gradient was shortened to clip_norm in {len(clipped)} of {len(steps)} site-epochs.")
-    return found
+        paragraphs.append(f"The gradient was shortened to clip_norm in {len(clipped)} of {len(steps)} site-epochs.")
+    return paragraphs
 
 
 def _versions(run: Run) -> dict[str, str]:
@@ -190,12 +197,12 @@ def _tables(run: Run) -> list[tuple[str, str, list]]:
 def _with_change(lines: list) -> list[tuple]:
     """Each line of scores with its RMSE relative to the default's."""
     default = {(line.site, line.flux): line.scores.rmse for line in lines if line.stage == "default"}
-    found = []
+    pairs = []
     for line in lines:
         base = default.get((line.site, line.flux), 0.0)
         change = line.scores.rmse / base - 1.0 if base and line.stage != "default" else None
-        found.append((line, change))
-    return found
+        pairs.append((line, change))
+    return pairs
 
 
 def _cycles(run: Run, observed: dict[str, Observed]) -> list[tuple[str, Picture]]:

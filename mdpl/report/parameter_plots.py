@@ -62,7 +62,7 @@ def seasonal_plots(rows: list[CourseRow], constant: list[ParameterRow]) -> list[
     """
     sites = tuple(dict.fromkeys(row.site for row in (*constant, *rows)))
     names = tuple(dict.fromkeys(row.name for row in rows))
-    known = {(row.site, row.name): row for row in constant}
+    constants = {(row.site, row.name): row for row in constant}
     figures = []
     for first in range(0, len(names), PANELS_PER_FIGURE):
         shown = names[first : first + PANELS_PER_FIGURE]
@@ -75,8 +75,8 @@ def seasonal_plots(rows: list[CourseRow], constant: list[ParameterRow]) -> list[
                     if not course:
                         continue
                     axes.plot(*np.array(course).T, color=site_style(i)["color"], lw=1.6, label=site)
-                    if (site, name) in known:
-                        axes.axhline(known[site, name].default, color=site_style(i)["color"], lw=0.9, ls=":")
+                    if (site, name) in constants:
+                        axes.axhline(constants[site, name].default, color=site_style(i)["color"], lw=0.9, ls=":")
                 unit = next((row.unit for row in constant if row.name == name), "")
                 axes.set_title(f"{name.split('.')[-1]} ({unit})" if unit not in ("", "-") else name.split(".")[-1])
                 axes.set_xlim(1, 366)

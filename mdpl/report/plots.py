@@ -64,9 +64,9 @@ def loss_curve(rows: list[EpochRow]) -> Figure:
         axes = figure.add_subplot()
         for index, site in enumerate(dict.fromkeys(row.site for row in rows)):
             style = site_style(index)
-            own = [row for row in rows if row.site == site]
-            axes.plot([r.epoch for r in own], [r.loss for r in own], color=style["color"], lw=1.5, label=site)
-            run = [r for r in own if r.record_loss is not None]
+            of_site = [row for row in rows if row.site == site]
+            axes.plot([r.epoch for r in of_site], [r.loss for r in of_site], color=style["color"], lw=1.5, label=site)
+            run = [r for r in of_site if r.record_loss is not None]
             axes.plot([r.epoch for r in run], [r.record_loss for r in run], ls="", ms=5, **style)
         axes.set(xlabel="Epoch", ylabel="Loss (training years)", title="Windows (line), continuous record (dots)")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
@@ -126,10 +126,10 @@ def draw_cycles(
                 hour = observations.second_of_day / 3600.0
                 _cycle(axes, lines, used, hour, np.unique(hour), observations.time.length / 7200.0)
             else:
-                own = [(stage, runs[stage][flux], colour, mark) for stage, _, colour, mark in lines[1:]]
+                model_lines = [(stage, runs[stage][flux], colour, mark) for stage, _, colour, mark in lines[1:]]
                 steps = _model_steps(used, alignment, time)
                 hour = time.start % DAY / 3600.0
-                _cycle(axes, own, steps, hour, np.unique(hour), time.length / 7200.0)
+                _cycle(axes, model_lines, steps, hour, np.unique(hour), time.length / 7200.0)
                 axes.set_title("models only: the observations do not resolve the day", fontsize=9, color="0.3")
             _cycle_axes(axes, flux, cycle, labelled=cycle == "month" or narrow)
         words = "test period" if whole_year else "train and test period"

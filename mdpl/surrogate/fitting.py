@@ -72,9 +72,9 @@ class _Lessons:
             features.append(np.asarray(inputs.decoder_inputs(now, midnight, now[:, :0])[..., 0]))
             weather.append(np.asarray(now[..., 0]))
             airs.append(np.asarray(inputs.drying_weather(forcing, per_day)[..., 0]))
-            own = default_parameters(tower.site)
-            places.append(np.asarray(inputs.site_attributes(own, tower.site, 1)[0]))
-            traits.append(np.asarray(inputs.leaf_traits(own, (1,), per_day)).reshape(-1))
+            defaults = default_parameters(tower.site)
+            places.append(np.asarray(inputs.site_attributes(defaults, tower.site, 1)[0]))
+            traits.append(np.asarray(inputs.leaf_traits(defaults, (1,), per_day)).reshape(-1))
         longest = max(len(part) for part in features)
 
         def pad(parts):

@@ -120,13 +120,13 @@ def past_at_midnight(
     """The exponential means at the start of every day, and at the end of the last."""
     kernel, decay = _kernel(now.shape[2])
     last = jnp.asarray(kernel[:, -1], now.dtype)
-    made = jnp.matmul(last, now[:, :REMEMBERED]).reshape(now.shape[0], -1, now.shape[3])
+    gained = jnp.matmul(last, now[:, :REMEMBERED]).reshape(now.shape[0], -1, now.shape[3])
     keep = jnp.tile(jnp.asarray(decay[:, -1], now.dtype), REMEMBERED)[:, None]
 
     def one_day(past, new):
         return keep * past + new, past
 
-    end, starts = jax.lax.scan(one_day, start, made)
+    end, starts = jax.lax.scan(one_day, start, gained)
     return starts, end
 
 

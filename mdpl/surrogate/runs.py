@@ -149,7 +149,7 @@ def make_runs(
     stacked_site = stack_sites([(tower.forcing.window(0, 1), tower.site) for tower in towers])[1]
     defaults = default_parameters(stacked_site)
     total = settings.draws + settings.unseen_draws
-    kept, values = draw_values(keys, defaults, len(towers), total, settings.spread, settings.seed)
+    active_keys, values = draw_values(keys, defaults, len(towers), total, settings.spread, settings.seed)
     site, first, split, drawn = [], [], [], []
     for s, count in enumerate(years):
         for d in range(total):
@@ -164,11 +164,11 @@ def make_runs(
     site, first, split, drawn = np.array(site), np.array(first), np.array(split), np.array(drawn)
     begin = time.perf_counter()
     fluxes, memory = _run(
-        path, towers, defaults, stacked_site, kept, drawn, site, first, settings, steps_per_day, progress
+        path, towers, defaults, stacked_site, active_keys, drawn, site, first, settings, steps_per_day, progress
     )
     model_steps = fluxes.shape[0] * site.size * (settings.burn_in_passes + 1)
     seconds = time.perf_counter() - begin
-    runs = Runs(kept, drawn, site, first, split, fluxes, memory, seconds, model_steps)
+    runs = Runs(active_keys, drawn, site, first, split, fluxes, memory, seconds, model_steps)
     if file is not None:
         file.parent.mkdir(parents=True, exist_ok=True)
         _save(file, runs)

@@ -64,16 +64,17 @@ def find_site_files(directory: str | Path, wanted: tuple[str, ...] = ()) -> list
 
 
 def _one_record(directory: Path, records: list[str], name: str) -> str:
-    found = [record for record in records if record.split("_")[0] == name]
-    found = found or [record for record in records if record.startswith(name)]
-    if not found:
+    matches = [record for record in records if record.split("_")[0] == name]
+    matches = matches or [record for record in records if record.startswith(name)]
+    if not matches:
         codes = ", ".join(dict.fromkeys(record.split("_")[0] for record in records))
         raise InputError(f"{directory}: no Met file of site {name!r}: the folder has {codes}")
-    if len(found) > 1:
+    if len(matches) > 1:
         raise InputError(
-            f"{directory}: site {name!r} has {len(found)} records ({', '.join(found)}): choose with --sites {found[0]}"
+            f"{directory}: site {name!r} has {len(matches)} records ({', '.join(matches)}): choose with "
+            f"--sites {matches[0]}"
         )
-    return found[0]
+    return matches[0]
 
 
 def _pair(directory: Path, record: str, must_have_flux: bool = False) -> SiteFiles:

@@ -87,9 +87,9 @@ def split_by_time(
     first_test = _add_years(stop, -held_back)
     first_validation = _add_years(first_test, -validation_years)
     if first_validation <= first_scored:
-        kept = f" and {validation_years} of validation" if validation_years else ""
+        held_out = f"{held_back} of test" + (f" and {validation_years} of validation" if validation_years else "")
         raise InputError(
-            f"{where}: time {start} to {stop}: {warmup_years} year(s) of warm-up and {held_back} of test{kept} leave "
+            f"{where}: time {start} to {stop}: {warmup_years} year(s) of warm-up and {held_out} leave "
             "nothing to train on: lower test_years (or leave it out: short records are split by months)"
         )
     scored = inside & (times >= first_scored)

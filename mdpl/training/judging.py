@@ -20,17 +20,14 @@ from mdpl.towers.intervals import model_time
 from mdpl.towers.observations import SCORED_FLUXES
 from mdpl.training.runner import Runner, RunParameters
 
-FluxSeries = dict[str, np.ndarray]
-"""flux -> ``[time]``, W m-2"""
-
 
 @dataclass
 class Judgement:
     """Scores of runs of the whole record, and their fluxes."""
 
     metrics: list[MetricRow] = field(default_factory=list)
-    fluxes: dict[tuple[str, str], FluxSeries] = field(default_factory=dict)
-    """(site, stage) -> fluxes"""
+    fluxes: dict[tuple[str, str], dict[str, np.ndarray]] = field(default_factory=dict)
+    """(site, stage) -> flux -> ``[time]``, W m-2"""
 
     def add(self, runner: Runner, stage: str, params: RunParameters, directory: Path | None = None) -> None:
         """Spin up, run the whole record of a group of sites, and score it.

@@ -19,7 +19,7 @@ from mdpl.training.problem import Problem
 from mdpl.training.state import TrainingState, arrays_of, unstacked
 
 
-def save_state(checkpoints: Checkpoints, problem: Problem, now: TrainingState) -> None:
+def save_checkpoint(checkpoints: Checkpoints, problem: Problem, now: TrainingState) -> None:
     """Write a checkpoint. Raises InputError: it cannot be written."""
     facts = {
         "settings": _settings(problem),
@@ -36,7 +36,7 @@ def save_state(checkpoints: Checkpoints, problem: Problem, now: TrainingState) -
     checkpoints.save(now.epoch, named_arrays(arrays_of(now)), facts)
 
 
-def restore_state(problem: Problem, optimiser: Optimiser, arrays: Arrays, facts: Facts) -> TrainingState:
+def restore_checkpoint(problem: Problem, optimiser: Optimiser, arrays: Arrays, facts: Facts) -> TrainingState:
     """The state a checkpoint holds. Raises InputError: it is of other settings, data or version."""
     _check_settings(problem, facts)
     weights, moments = optimiser.initial()

@@ -21,7 +21,7 @@ from mdpl.training.gauss_newton import GaussNewton
 from mdpl.training.optimisers import Optimiser
 from mdpl.training.problem import Problem
 from mdpl.training.record import RecordRuns
-from mdpl.training.resume import restore_state, save_state
+from mdpl.training.resume import restore_checkpoint, save_checkpoint
 from mdpl.training.state import Trained, TrainingState
 
 SAVE_EVERY = 60.0
@@ -65,7 +65,7 @@ class Trainer:
         if checkpoint is None:
             now, saved = self._begin(start), None
         else:
-            now = restore_state(self.problem, self.optimiser, *checkpoint)
+            now = restore_checkpoint(self.problem, self.optimiser, *checkpoint)
             saved = now.epoch
         saved_at = time.monotonic()
         try:
@@ -74,12 +74,12 @@ class Trainer:
                 now = self.optimiser.epoch(now)
                 due = self.optimiser.refreshes(now.epoch) or time.monotonic() > saved_at + SAVE_EVERY
                 if checkpoints is not None and due:
-                    save_state(checkpoints, self.problem, now)
+                    save_checkpoint(checkpoints, self.problem, now)
                     saved, saved_at = now.epoch, time.monotonic()
                 self._report(now, on_epoch)
         except KeyboardInterrupt:
             if checkpoints is not None and saved != now.epoch:
-                save_state(checkpoints, self.problem, now)
+                save_checkpoint(checkpoints, self.problem, now)
             raise
         return Trained(
             labels=self.problem.labels,

@@ -216,8 +216,8 @@ def _targets(
                 f"{observations.file}: {flux}: no measured step in validation ({split.words}): lower validation_years"
             )
         observed, weight, validation = np.zeros((3, windows, intervals))
-        kept = scored | validated
-        observed[window[kept], slot[kept]] = series.values[kept]
+        placed = scored | validated
+        observed[window[placed], slot[placed]] = series.values[placed]
         weight[window[scored], slot[scored]] = 1.0
         validation[window[validated], slot[validated]] = 1.0
         result[flux] = (observed, weight, validation, np.float64(sigma))

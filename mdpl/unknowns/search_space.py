@@ -84,13 +84,13 @@ def select_parameters(patterns: tuple[str, ...], exclude: tuple[str, ...] = ()) 
     """
     chosen: list[str] = []
     for pattern in patterns:
-        found = PFT_PARAMETERS if pattern == "pft" else _matching(pattern)
-        chosen.extend(key for key in found if key not in chosen)
+        matches = PFT_PARAMETERS if pattern == "pft" else _matching(pattern)
+        chosen.extend(key for key in matches if key not in chosen)
     removed = {key for pattern in exclude for key in _matching(pattern)}
-    kept = tuple(key for key in chosen if key not in removed)
-    if not kept:
+    selected = tuple(key for key in chosen if key not in removed)
+    if not selected:
         raise InputError("config: parameters: nothing left to calibrate: widen 'parameters' or shorten 'exclude'")
-    return kept
+    return selected
 
 
 def declared_forms(declared: dict[str, str], keys: tuple[str, ...]) -> dict[str, str]:
@@ -101,25 +101,25 @@ def declared_forms(declared: dict[str, str], keys: tuple[str, ...]) -> dict[str,
     """
     forms = {}
     for pattern, form in declared.items():
-        found = [key for key in _matching(pattern) if key in keys]
-        if not found:
+        matches = [key for key in _matching(pattern) if key in keys]
+        if not matches:
             raise InputError(f"config: time_varying.{pattern}: not among the searched parameters: add it to them")
-        forms |= dict.fromkeys(found, form)
+        forms |= dict.fromkeys(matches, form)
     return forms
 
 
 def _matching(pattern: str) -> tuple[str, ...]:
     if any(character in pattern for character in "*?["):
-        found = tuple(key for key, info in PARAMETERS.items() if info.calibratable and fnmatchcase(key, pattern))
+        matches = tuple(key for key, info in PARAMETERS.items() if info.calibratable and fnmatchcase(key, pattern))
     else:
-        found = tuple(key for key, info in PARAMETERS.items() if pattern in (key, info.name))
-        if found and not all(PARAMETERS[key].calibratable for key in found):
+        matches = tuple(key for key, info in PARAMETERS.items() if pattern in (key, info.name))
+        if matches and not all(PARAMETERS[key].calibratable for key in matches):
             raise InputError(f"config: parameter {pattern!r} is not calibratable: `jlsm parameters` says which are")
-        if len(found) > 1:
-            raise InputError(f"config: parameter {pattern!r} is ambiguous: write one of {', '.join(found)}")
-    if not found:
+        if len(matches) > 1:
+            raise InputError(f"config: parameter {pattern!r} is ambiguous: write one of {', '.join(matches)}")
+    if not matches:
         raise InputError(f"config: unknown parameter {pattern!r}: `jlsm parameters` lists the names; 'pft' is the set")
-    return found
+    return matches
 
 
 def search_space(keys: tuple[str, ...], params: Parameters, sites: int, drop: bool = True) -> SearchSpace:
@@ -145,12 +145,12 @@ def search_spaces(keys: tuple[str, ...], groups: list[tuple[Parameters, int]], d
         defaults.append(np.stack(columns, axis=1))
         actives.append(np.stack([with_c4 if key in C4_PARAMETERS else everywhere for key in keys], axis=1))
     keep = np.concatenate(actives).any(axis=0) | (not drop)
-    kept = tuple(key for key, use in zip(keys, keep, strict=True) if use)
-    if not kept:
+    active_keys = tuple(key for key, use in zip(keys, keep, strict=True) if use)
+    if not active_keys:
         raise InputError("config: parameters: only C4 parameters chosen at sites without C4 plants: add others")
-    lower = np.array([PARAMETERS[key].lower for key in kept])
-    upper = np.array([PARAMETERS[key].upper for key in kept])
+    lower = np.array([PARAMETERS[key].lower for key in active_keys])
+    upper = np.array([PARAMETERS[key].upper for key in active_keys])
     return [
-        SearchSpace(kept, default[:, keep], lower, upper, active[:, keep])
+        SearchSpace(active_keys, default[:, keep], lower, upper, active[:, keep])
         for default, active in zip(defaults, actives, strict=True)
     ]

@@ -13,9 +13,8 @@ from jlsm.errors import InputError
 from jlsm.forcing import stack_sites
 from jlsm.parameters import default_parameters, get_parameter, replace_parameters
 from jlsm.processes.solar import mean_cos_zenith
-from mdpl.model_paths import surrogate_path
 from mdpl.surrogate.fitting import TrainingSettings, ablation, fit, train_or_load_surrogate
-from mdpl.surrogate.network import Sizes, Surrogate, SurrogateNetwork, inputs, load_surrogate
+from mdpl.surrogate.network import Sizes, Surrogate, SurrogateNetwork, inputs, load_surrogate, surrogate_path
 from mdpl.surrogate.runs import SURROGATE_FLUXES, DataSettings, make_runs
 from mdpl.surrogate.skill import _anomaly_r2, skill
 from mdpl.towers.intervals import DAY
