@@ -21,7 +21,7 @@ import numpy as np
 
 import jlsm
 from benchmarks.timing import compile_ahead, medians, report, tower_columns
-from jlsm._xla import GRADIENT_LOOP_BYTES, prefer_cpu_flags
+from jlsm.command_line.xla_flags import GRADIENT_LOOP_BYTES, prefer_cpu_flags
 
 
 def largest_differences(function, *arguments) -> dict[str, float]:

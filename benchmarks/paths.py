@@ -33,7 +33,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jlsm._xla import GRADIENT_LOOP_BYTES, prefer_cpu_flags
+from jlsm.command_line.xla_flags import GRADIENT_LOOP_BYTES, prefer_cpu_flags
 
 METHODS = ("gauss-newton", "adam", "surrogate", "surrogate-then-lsm", "cma", "de")
 EPOCHS = {"gauss-newton": 12, "adam": 24, "surrogate": 24, "surrogate-then-lsm": 12}

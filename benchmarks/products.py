@@ -3,7 +3,7 @@
     python -m benchmarks.products
 
 The step is that of US-Bo1 in summer, the directions are the plant parameters and the state; see
-``jlsm/numerics/tangents.py``. Nothing is run, so this takes seconds.
+``jlsm/numerics/jaxprs/elimination.py``. Nothing is run, so this takes seconds.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import jax
 
 import jlsm
 from benchmarks.timing import tower_columns
-from jlsm._layout import atmosphere_of, layout_of
-from jlsm.model import one_step
-from jlsm.numerics.tangents import linear_graph
+from jlsm.numerics.jaxprs.elimination import linear_graph
+from jlsm.simulation.layout import atmosphere_of, layout_of
+from jlsm.simulation.run import one_step
 
 
 def main() -> None:

@@ -18,7 +18,7 @@ import jax
 import numpy as np
 
 from benchmarks.timing import medians, report
-from jlsm._xla import GRADIENT_LOOP_BYTES, prefer_cpu_flags
+from jlsm.command_line.xla_flags import GRADIENT_LOOP_BYTES, prefer_cpu_flags
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""The model on one page: ``step`` reads like the table of processes, ``simulate`` scans it.
+"""The model on one page: ``step`` reads like the table of processes, ``jlsm.simulation`` scans it.
 
 | row | process | file in ``jlsm/processes`` |
 |---|---|---|
@@ -19,23 +19,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from functools import partial
-
-import equinox as eqx
-import jax
 import jax.numpy as jnp
 
-from jlsm._blocks import map_blocks, whole_vectors
-from jlsm._layout import Constants, atmosphere_of, chunk_length, layout_of, split_series
-from jlsm.budget import Step, diagnose
+from jlsm.budget import Step
 from jlsm.constants import LATENT_HEAT_FUSION, SOIL_LAYER_THICKNESS, WATER_DENSITY
-from jlsm.forcing import Forcing, Site
 from jlsm.numerics import add_compensated, ramp, total
-from jlsm.numerics.implicit import SOLUTION, Unknowns
-from jlsm.numerics.reverse import scan_chunks
-from jlsm.numerics.scan import Scan, fetch_ahead
-from jlsm.outputs import Outputs, pack, unpack
+from jlsm.numerics.implicit import Unknowns
 from jlsm.parameters import Parameters
 from jlsm.processes import management as manage
 from jlsm.processes import stomata
@@ -51,10 +40,8 @@ from jlsm.processes.surface_energy import ground_wetness, portions, solve_surfac
 from jlsm.processes.surface_fluxes import SurfaceInputs
 from jlsm.processes.turbulence import roughness
 from jlsm.processes.vegetation import canopy_above_snow
-from jlsm.state import State, initial_state
+from jlsm.state import State
 
-TRAJECTORY_BYTES = 2**27
-"""states of all steps that reverse mode keeps rather than works out again (see ``simulate``)"""
 POND_FULL_COVER = 5.0  # kg m-2 of standing water that hide the soil surface
 
 
@@ -272,195 +259,3 @@ def step(
         water_table_flux=total(supplied),
         water_table_depth=table.depth,
     )
-
-
-def one_step(constants: Constants, state: State, now, known: Unknowns | None = None, *, solver: str, fields):
-    """(new state, packed outputs, solution of the surface balance)."""
-    air, series, valid = now
-    params = eqx.combine(series, constants.params)
-    new, made = step(params, state, air, constants.site.reference_height, constants.dt, solver, known)
-    if valid is not None:  # padding leaves the state as it was
-        new = jax.tree.map(lambda a, b: jnp.where(valid, a, b), new, state)
-    return new, pack(diagnose(state, new, made, params, constants.dt), fields), made.surface.unknowns
-
-
-@partial(jax.jit, static_argnames=("chunk", "solver", "fields", "reverse", "keep"))
-def _simulate(
-    params: Parameters,
-    forcing: Forcing,
-    site: Site,
-    state: State,
-    *,
-    chunk: int,
-    solver: str,
-    fields,
-    reverse: bool,
-    keep: bool,
-):
-    constants, inputs = layout_of(params, forcing, site, chunk)
-    run = partial(_run_for_reverse_mode, keep) if reverse else _run
-    state, packed = run(constants, state, inputs, partial(one_step, solver=solver, fields=fields))
-    return unpack(packed.reshape(-1, *packed.shape[2:]), fields), state
-
-
-def _run_for_reverse_mode(keep: bool, constants: Constants, state: State, inputs, one_step):
-    """All chunks, with the hand-written reverse mode of ``scan_chunks``."""
-
-    def known(constants, state, now, solution):
-        return one_step(constants, state, now, solution)[:2]
-
-    return scan_chunks(Scan(atmosphere_of, one_step, known), keep, constants, state, inputs)
-
-
-def _run(constants: Constants, state: State, inputs, one_step):
-    """All chunks, to be differentiated by JAX in any mode."""
-
-    # reverse mode keeps the solution of the surface balance and works everything else out again: cheaper than
-    # storing and fetching a thousand intermediate values of every step
-    @partial(jax.checkpoint, prevent_cse=False, policy=jax.checkpoint_policies.save_only_these_names(SOLUTION))
-    def stepped(carry, following):
-        state, now = carry
-        new, packed, _ = one_step(constants, state, now)
-        return (new, following), packed
-
-    @jax.checkpoint
-    def one_chunk(state: State, rows):
-        now = atmosphere_of(constants, rows)
-        first, following = fetch_ahead(now)
-        (state, _), packed = jax.lax.scan(stepped, (state, first), following)
-        return state, packed
-
-    return jax.lax.scan(one_chunk, state, inputs)
-
-
-@partial(jax.jit, static_argnames=("size", "chunk", "solver", "fields", "reverse", "keep"))
-def _simulate_blocks(params, forcing, site, state, *, size: int, **options):
-    """``_simulate`` for ``size`` columns at a time, or for more of them than there are."""
-    columns = forcing.Tair.shape[1:]
-    series, constant = split_series(params, columns)
-    run = partial(_simulate, **options)
-    return map_blocks(run, size, columns[0], eqx.combine(series, constant), forcing, site, state)
-
-
-def simulate(
-    params: Parameters,
-    forcing: Forcing,
-    site: Site,
-    state: State,
-    *,
-    solver: str = "converged",
-    fields: tuple[str, ...] | None = None,
-    chunk: int | None = None,
-    columns_at_once: int | None = None,
-    reverse: bool = False,
-    trajectory_bytes: int = TRAJECTORY_BYTES,
-) -> tuple[Outputs, State]:
-    """Run the model over a record: a pure function, for ``jit``, ``grad``, ``jacfwd`` and ``vmap``.
-
-    Args:
-        params: scalars per column or, with a leading time axis, time series.
-        forcing: ``[time]`` for one site, ``[time, columns]`` for several.
-        site: one site or a stack of them.
-        state: at the start; ``spin_up`` or ``initial_state`` give one.
-        solver: "converged" (default) or "linearised" (MATSIRO6's single step).
-        fields: names of the outputs wanted (the others come back as None); None gives all.
-        chunk: time steps per checkpoint of reverse mode, a divisor of the number of steps; the
-            default, near its square root, makes memory grow like the square root of time.
-        columns_at_once: run so many of the columns of a ``[time, columns]`` record at a time (more than eight in
-            whole vectors of 16), one block after the other; None takes all of them. Many columns run faster in blocks
-            of about 128 on a CPU (its cache holds no more), and all at once on a GPU.
-        reverse: run for reverse mode alone (``grad``, ``vjp``), whose derivative then takes a third of the
-            time and two thirds of the compilation (docs/speed.md); forward mode (``jvp``, ``jacfwd``) and second
-            derivatives raise TypeError.
-        trajectory_bytes: with ``reverse``: where the states of all steps and columns need no more memory than this,
-            they are kept; otherwise each chunk is run again. A kept trajectory saves one run per gradient.
-
-    Returns:
-        (Outputs ``[time, ...]``, the state after the last step). Where ``forcing.valid`` is False
-        the outputs mean nothing and the state stands still.
-
-    Raises:
-        ValueError: ``chunk`` does not divide the number of steps; ``columns_at_once`` is not positive, or columns have
-            several axes.
-    """
-    chunk = chunk_length(forcing.steps, chunk)
-    trajectory = forcing.steps * sum(x.size * x.dtype.itemsize for x in map(jnp.asarray, jax.tree.leaves(state)))
-    keep = reverse and trajectory <= trajectory_bytes
-    options = dict(chunk=chunk, solver=solver, fields=fields, reverse=reverse, keep=keep)
-    if columns_at_once is not None and (columns_at_once < 1 or forcing.Tair.ndim > 2):
-        raise ValueError(
-            f"columns_at_once={columns_at_once}: give a positive number, and columns on one axis "
-            f"(they have shape {forcing.Tair.shape[1:]})"
-        )
-    if forcing.Tair.ndim == 2:
-        columns = forcing.Tair.shape[1]
-        size = whole_vectors(min(columns, columns_at_once or columns))
-        if size != columns:
-            return _simulate_blocks(params, forcing, site.numeric(), state, size=size, **options)
-    return _simulate(params, forcing, site.numeric(), state, **options)
-
-
-def _piece(params: Parameters, forcing: Forcing, start: int, stop: int, length: int) -> tuple[Parameters, Forcing]:
-    """Steps ``start:stop`` of forcing and of time-varying parameters, padded to ``length`` and masked."""
-    series, constant = split_series(params, forcing.Tair.shape[1:])
-    steps = jnp.minimum(jnp.arange(start, start + length), stop - 1)
-    valid = jnp.broadcast_to(
-        (jnp.arange(start, start + length) < stop).reshape((-1,) + (1,) * (forcing.Tair.ndim - 1)),
-        (length, *forcing.Tair.shape[1:]),
-    )
-    part = {name: jnp.asarray(getattr(forcing, name))[steps] for name in forcing.series()}
-    part["valid"] = valid if forcing.valid is None else part["valid"] & valid
-    return eqx.combine(jax.tree.map(lambda leaf: leaf[steps], series), constant), Forcing(**part, dt=forcing.dt)
-
-
-def stream(
-    params: Parameters, forcing: Forcing, site: Site, state: State, chunk_steps: int = 4320, solver: str = "converged"
-) -> Iterator[tuple[slice, Outputs, State]]:
-    """Run a long record in pieces, so that memory does not grow with its length.
-
-    All pieces have one length (the last is padded and masked), so they share one compiled program:
-    a run that is cut anywhere and continued from the state gives the same bits.
-
-    Yields:
-        (slice of time steps, Outputs of those steps, state after them).
-    """
-    # 48 fills vector registers of any width: every step takes the same path through them, wherever it stands
-    chunk = 48 if chunk_steps % 48 == 0 else None
-    for start in range(0, forcing.steps, chunk_steps):
-        stop = min(start + chunk_steps, forcing.steps)
-        now, part = _piece(params, forcing, start, stop, chunk_steps)
-        out, state = simulate(now, part, site, state, solver=solver, chunk=chunk)
-        yield slice(start, stop), jax.tree.map(lambda value, n=stop - start: value[:n], out), state
-
-
-def spin_up(
-    params: Parameters,
-    forcing: Forcing,
-    site: Site,
-    years: float | int = 3,
-    state: State | None = None,
-    solver="converged",
-) -> State:
-    """State after running over the record, again and again, for about ``years`` years.
-
-    The record's first year (all of it, if it is shorter) is repeated, whole passes only; a column
-    of a stack that is padded within that year stands still while others go on.
-
-    Args:
-        years: length of the spin-up; 0 returns the start.
-        state: where to start; None is a snow-free column at the mean air temperature.
-
-    Returns:
-        State. Differentiable like any run.
-    """
-    if state is None:
-        state = initial_state(
-            jnp.mean(forcing.Tair, axis=0), jnp.broadcast_to(params.soil.porosity, forcing.Tair.shape[1:])
-        )
-    year = round(365 * 86400 / float(jnp.min(forcing.dt)))  # a number of steps: call this outside jit
-    first = forcing.window(0, min(year, forcing.steps))
-    series, constant = split_series(params, forcing.Tair.shape[1:])
-    now = eqx.combine(jax.tree.map(lambda leaf: leaf[: first.steps], series), constant)
-    for _ in range(int(-(-years * year // first.steps))):
-        _, state = simulate(now, first, site, state, fields=("Qle",), solver=solver)
-    return state

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jlsm.errors import InputError
-from jlsm.sensitivity import LANES
+from jlsm.simulation.sensitivity import LANES
 from mdpl.intervals import interval_means
 from mdpl.paths import Path as ModelPath
 from mdpl.training_state import Task

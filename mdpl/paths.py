@@ -40,8 +40,8 @@ class Path(NamedTuple):
 
 def lsm_path() -> Path:
     """The land surface model jlsm."""
-    from jlsm.model import simulate, spin_up
-    from jlsm.sensitivity import simulate_tangents
+    from jlsm.simulation import simulate, spin_up
+    from jlsm.simulation.sensitivity import simulate_tangents
 
     return Path(simulate, spin_up, reverse=partial(simulate, reverse=True), tangents=simulate_tangents)
 

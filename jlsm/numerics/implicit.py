@@ -21,7 +21,7 @@ import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Float, PyTree
 
-from jlsm.numerics.jacobian import jacobian
+from jlsm.numerics.jaxprs.jacobian import jacobian
 
 Unknowns = tuple[Float[Array, "..."], ...]
 SOLUTION = "implicit solution"  # name under which ``jax.checkpoint`` policies can keep what the iteration found

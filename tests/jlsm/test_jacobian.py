@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jlsm.numerics.jacobian import jacobian
+from jlsm.numerics.jaxprs.jacobian import jacobian
 
 X = (jnp.linspace(0.2, 0.9, 4), jnp.linspace(1.5, 0.5, 4), jnp.linspace(-1.0, 1.0, 4))
 

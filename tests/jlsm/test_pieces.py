@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax import export
 
-from jlsm.numerics import pieces
-from jlsm.numerics.cutting import cuts, places_for
-from jlsm.numerics.operations import Value
-from jlsm.numerics.packing import pack
-from jlsm.numerics.pieces import scan_in_pieces
+from jlsm.numerics.jaxprs import pieces
+from jlsm.numerics.jaxprs.cutting import cuts, places_for
+from jlsm.numerics.jaxprs.operations import Value
+from jlsm.numerics.jaxprs.packing import pack
+from jlsm.numerics.jaxprs.pieces import scan_in_pieces
 
 ON = jnp.asarray(True)
 BETWEEN = jnp.linspace(-1.0, 2.0, 5)

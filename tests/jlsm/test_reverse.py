@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from jlsm.forcing import Forcing
-from jlsm.model import simulate
-from jlsm.numerics.reverse import scan_chunks
-from jlsm.numerics.scan import Scan
+from jlsm.numerics.jaxprs.reverse import scan_chunks
+from jlsm.numerics.jaxprs.scan import Scan
 from jlsm.parameters import get_parameter, replace_parameters
+from jlsm.simulation import simulate
 from tests.jlsm.columns import COLUMNS, KNOBS, STEPS, scenarios
 from tests.jlsm.test_derivatives import two_days
 

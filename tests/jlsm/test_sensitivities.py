@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 import jlsm
-from jlsm.numerics.forward import scan_tangents
-from jlsm.numerics.scan import Scan
-from jlsm.numerics.tangents import push
+from jlsm.numerics.jaxprs.elimination import push
+from jlsm.numerics.jaxprs.forward import scan_tangents
+from jlsm.numerics.jaxprs.scan import Scan
 from tests.jlsm.columns import COLUMNS, KNOBS, STEPS, scenarios
 from tests.jlsm.test_derivatives import two_days
 

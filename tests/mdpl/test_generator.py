@@ -12,7 +12,7 @@ import pytest
 
 from jlsm.errors import InputError
 from jlsm.parameters import PARAMETERS, default_parameters, get_parameter
-from jlsm.sensitivity import FORWARD_LANES
+from jlsm.simulation.sensitivity import FORWARD_LANES
 from mdpl.calibrate import calibrate
 from mdpl.config import Config
 from mdpl.features import SERIES_SCALES, features
@@ -133,7 +133,7 @@ def test_chain_rule_through_network_and_model(mode):
 
 
 def test_auto_takes_forward_mode_by_lanes():
-    """Unknowns times columns decide, with the limit of jlsm.sensitivity; a custom_vjp has no forward mode."""
+    """Unknowns times columns decide, with the limit of jlsm.sensitivities; a custom_vjp has no forward mode."""
 
     @jax.custom_vjp
     def losses_of(u):

@@ -8,7 +8,7 @@ and which are worked out again. Here it is written down:
 2. backward, chunk by chunk, last one first: run its steps again if they were not kept; then, last step first, take the
    derivative of the step with the solution given.
 
-Every step is evaluated in pieces (``jlsm.numerics.pieces``). Memory is that of all steps, or of all chunks' states and
+Every step is evaluated in pieces (``pieces``). Memory is that of all steps, or of all chunks' states and
 of one chunk's steps: least where a chunk is the square root of the record. Only what is differentiated costs: a
 parameter or a forcing variable that nobody asks about has no derivative computed.
 """
@@ -24,9 +24,9 @@ import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 from jaxtyping import PyTree
 
-from jlsm.numerics.packing import Packed, pack
-from jlsm.numerics.pieces import scan_in_pieces
-from jlsm.numerics.scan import Scan, depends_on
+from jlsm.numerics.jaxprs.packing import Packed, pack
+from jlsm.numerics.jaxprs.pieces import scan_in_pieces
+from jlsm.numerics.jaxprs.scan import Scan, depends_on
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1))

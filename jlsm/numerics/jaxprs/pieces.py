@@ -23,7 +23,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, PyTree
 
-from jlsm.numerics.cutting import (
+from jlsm.numerics.jaxprs.cutting import (
     alive,
     crossing,
     cuts,
@@ -34,8 +34,8 @@ from jlsm.numerics.cutting import (
     touched,
     typical,
 )
-from jlsm.numerics.operations import Operation, Value, flatten, needed
-from jlsm.numerics.packing import Packed, pack
+from jlsm.numerics.jaxprs.operations import Operation, Value, flatten, needed
+from jlsm.numerics.jaxprs.packing import Packed, pack
 
 LOOP_BYTES = 300_000
 """what the operations of a small loop read and write, about: half of what ``mdpl calibrate`` has XLA take for small,

@@ -9,7 +9,7 @@ from typing import Any
 
 import jax
 
-from jlsm.numerics.operations import Operation, Value
+from jlsm.numerics.jaxprs.operations import Operation, Value
 
 VIEWS = ("slice", "reshape", "squeeze")
 """operations that only say where a value lies in another"""

@@ -1,7 +1,7 @@
 """A long scan with many tangents carried along: forward mode by hand.
 
-Each step is evaluated together with the derivatives of its results along all directions (``jlsm.numerics.tangents``),
-in pieces (``jlsm.numerics.pieces``). Nothing of the trajectory is stored. Only what has a tangent costs.
+Each step is evaluated together with the derivatives of its results along all directions (``elimination``),
+in pieces (``pieces``). Nothing of the trajectory is stored. Only what has a tangent costs.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PyTree
 
-from jlsm.numerics.packing import pack
-from jlsm.numerics.pieces import scan_in_pieces
-from jlsm.numerics.scan import Scan, depends_on
-from jlsm.numerics.tangents import push
+from jlsm.numerics.jaxprs.elimination import push
+from jlsm.numerics.jaxprs.packing import pack
+from jlsm.numerics.jaxprs.pieces import scan_in_pieces
+from jlsm.numerics.jaxprs.scan import Scan, depends_on
 
 
 def scan_tangents(

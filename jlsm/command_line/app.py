@@ -22,7 +22,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 
 from jlsm._version import package_version
-from jlsm._xla import FORWARD_LOOP_BYTES, prefer_cpu_flags
+from jlsm.command_line.xla_flags import FORWARD_LOOP_BYTES, prefer_cpu_flags
 from jlsm.errors import InputError, RepairWarning
 
 app = typer.Typer(
@@ -93,7 +93,7 @@ def run(
         result = output or Path(_result_name(met))
         _check_outputs([path for path in (result, save_state) if path], [met, parameters, state])
         prepare_jax(precision)
-        from jlsm._run import run_file
+        from jlsm.command_line.run_file import run_file
 
         console = Console(stderr=True, quiet=quiet)
         with _progress(console) as progress:
@@ -192,7 +192,7 @@ def _result_name(met: Path) -> str:
 
 def _check_outputs(outputs: list[Path], inputs: list[Path | None]) -> None:
     """Refuse, before anything is computed, an output that cannot be written or would overwrite an input."""
-    from jlsm._write import check_writable
+    from jlsm.io.result import check_writable
 
     targets = [check_writable(path) for path in outputs]
     if len(set(targets)) < len(targets):
@@ -206,7 +206,7 @@ def prepare_jax(precision: Precision, loop_bytes: int = FORWARD_LOOP_BYTES) -> N
     """Choose the precision and the compiler's settings, and keep compiled code between runs.
 
     Args:
-        loop_bytes: see ``jlsm._xla.prefer_cpu_flags``; an ``XLA_FLAGS`` of the user's is left alone.
+        loop_bytes: see ``jlsm.command_line.xla_flags.prefer_cpu_flags``; an ``XLA_FLAGS`` of the user's is left alone.
 
     The cache lies in ``JLSM_CACHE_DIR``, else ``$XDG_CACHE_HOME/jlsm`` or ``~/.cache/jlsm``; a cache that jax itself
     was given (``JAX_COMPILATION_CACHE_DIR``) is left alone.
@@ -239,7 +239,3 @@ def _progress(console: Console) -> Progress:
         transient=True,
         disable=not console.is_terminal or console.quiet,
     )
-
-
-if __name__ == "__main__":
-    main()

@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jlsm._time_axis import timestamp
 from jlsm.errors import InputError, RepairWarning
+from jlsm.io.time_axis import timestamp
 
 
 class Suspect(NamedTuple):

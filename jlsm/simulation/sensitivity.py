@@ -6,7 +6,7 @@
 - ``simulate_tangents``: what that is made of, for directions of any kind.
 
 Columns do not touch each other, so the Jacobian of all columns is one block per column, and one direction per
-parameter serves all of them. The directions ride through the run side by side (``jlsm.numerics.forward``): no
+parameter serves all of them. The directions ride through the run side by side (``jlsm.numerics.jaxprs.forward``): no
 trajectory is stored, and a direction costs a fraction of a run. All of it is exact and agrees to round-off.
 """
 
@@ -23,13 +23,13 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree
 
-from jlsm._layout import Constants, atmosphere_of, chunk_length, in_chunks, layout_of, split_series
 from jlsm.forcing import Forcing, Site
-from jlsm.model import one_step
-from jlsm.numerics.forward import scan_tangents
-from jlsm.numerics.scan import Scan
+from jlsm.numerics.jaxprs.forward import scan_tangents
+from jlsm.numerics.jaxprs.scan import Scan
 from jlsm.outputs import Outputs, unpack
 from jlsm.parameters import Parameters, get_parameter, parameter_key
+from jlsm.simulation.layout import Constants, atmosphere_of, chunk_length, in_chunks, layout_of, split_series
+from jlsm.simulation.run import one_step
 from jlsm.state import State
 
 LANES = 8

@@ -8,7 +8,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from jlsm import io, model
+from jlsm import io, simulation
 from jlsm.errors import InputError
 from jlsm.forcing import Forcing
 from jlsm.outputs import Outputs, output_fields
@@ -64,9 +64,9 @@ def run_file(
     with io.OutputWriter(result, {"history": history}) as writer:
         if now is None or years > 0:
             report(f"{name}: compile, spin up", 0, None)
-            now = model.spin_up(params, forcing, site, years=years, state=now)
+            now = simulation.spin_up(params, forcing, site, years=years, state=now)
         report(name, 0, forcing.steps)
-        for steps, out, reached in model.stream(params, forcing, site, now):
+        for steps, out, reached in simulation.stream(params, forcing, site, now):
             window = forcing.window(steps.start, steps.stop)
             _check_finite(name, out, window)
             writer.append(io.to_dataset(out, window, site, _parameters_window(params, steps)))

@@ -19,8 +19,8 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 
-from jlsm._write import _part, check_writable
 from jlsm.errors import InputError
+from jlsm.io.result import _part, check_writable
 from jlsm.parameters import (
     PARAMETERS,
     Parameters,

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from jlsm.numerics.tangents import linear_graph
+from jlsm.numerics.jaxprs.elimination import linear_graph
 
 
 def jacobian(

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PyTree
 
-from jlsm.numerics.operations import Operation, Value, flatten, needed
+from jlsm.numerics.jaxprs.operations import Operation, Value, flatten, needed
 
 SUM = ("add", "add_any", "sub")
 
