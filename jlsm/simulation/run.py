@@ -25,14 +25,14 @@ TRAJECTORY_BYTES = 2**27
 """states of all steps that reverse mode keeps rather than works out again (see ``simulate``)"""
 
 
-def one_step(constants: Constants, state: State, now, known: Unknowns | None = None, *, solver: str, fields):
+def one_step(constants: Constants, state: State, now, solution: Unknowns | None = None, *, solver: str, fields):
     """(new state, packed outputs, solution of the surface balance)."""
     air, series, valid = now
     params = eqx.combine(series, constants.params)
-    new, made = step(params, state, air, constants.site.reference_height, constants.dt, solver, known)
+    new, computed = step(params, state, air, constants.site.reference_height, constants.dt, solver, solution)
     if valid is not None:  # padding leaves the state as it was
         new = jax.tree.map(lambda a, b: jnp.where(valid, a, b), new, state)
-    return new, pack(diagnose(state, new, made, params, constants.dt), fields), made.surface.unknowns
+    return new, pack(diagnose(state, new, computed, params, constants.dt), fields), computed.surface.unknowns
 
 
 @partial(jax.jit, static_argnames=("chunk", "solver", "fields", "reverse", "keep"))
