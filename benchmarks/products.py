@@ -13,13 +13,13 @@ import jax
 import jlsm
 from benchmarks.timing import tower_columns
 from jlsm.numerics.jaxprs.elimination import linear_graph
-from jlsm.simulation.layout import atmosphere_of, layout_of
+from jlsm.simulation.layout import atmosphere_of, run_layout
 from jlsm.simulation.run import one_step
 
 
 def main() -> None:
     params, forcing, site, state = tower_columns(5, 48)
-    constants, rows = layout_of(params, forcing, site, 48)
+    constants, rows = run_layout(params, forcing, site, 48)
     now = jax.tree.map(lambda leaf: leaf[0], atmosphere_of(constants, jax.tree.map(lambda leaf: leaf[0], rows)))
 
     def step(values, state):

@@ -18,7 +18,8 @@ import numpy as np
 
 import jlsm
 from benchmarks.timing import compile_ahead, medians, report, tower_columns
-from jlsm.command_line.xla_flags import GRADIENT_LOOP_BYTES, prefer_cpu_flags
+from jlsm.command_line.xla_flags import prefer_cpu_flags
+from jlsm.loop_sizes import GRADIENT_LOOP_BYTES
 from mdpl.paths import lsm_path
 from mdpl.search_space import select_parameters
 from mdpl.sites import find_site_files, load_towers

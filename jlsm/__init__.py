@@ -26,6 +26,8 @@ _HOME = {
     "save_state": "io",
     "to_dataset": "io",
     "write_dataset": "io",
+    "Checkpointed": "simulation",
+    "ReverseOnly": "simulation",
     "simulate": "simulation",
     "spin_up": "simulation",
     "stream": "simulation",

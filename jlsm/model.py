@@ -54,7 +54,7 @@ def step(
         reference_height: m.
         dt: s.
         solver: "converged" or "linearised" (see ``solve_surface``).
-        solution: of the surface balance (``Unknowns``), where this step was run before.
+        solution: of the surface balance (its ``unknowns``), where this step was run before.
 
     Returns:
         The state at the end and everything the outputs are made of.

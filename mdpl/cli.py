@@ -280,9 +280,9 @@ def _table(names: tuple[str, ...], rows: list[tuple[str, ...]], words: int):
 
 def prepare_jax() -> None:
     """As ``jlsm run`` does, with the compiler's settings for gradients."""
-    from jlsm.command_line.app import Precision
-    from jlsm.command_line.app import prepare_jax as prepare
-    from jlsm.command_line.xla_flags import GRADIENT_LOOP_BYTES
+    from jlsm.command_line.front_door import Precision
+    from jlsm.command_line.front_door import prepare_jax as prepare
+    from jlsm.loop_sizes import GRADIENT_LOOP_BYTES
 
     prepare(Precision.float32, GRADIENT_LOOP_BYTES)
 

@@ -40,10 +40,10 @@ class Path(NamedTuple):
 
 def lsm_path() -> Path:
     """The land surface model jlsm."""
-    from jlsm.simulation import simulate, spin_up
+    from jlsm.simulation import ReverseOnly, simulate, spin_up
     from jlsm.simulation.sensitivity import simulate_tangents
 
-    return Path(simulate, spin_up, reverse=partial(simulate, reverse=True), tangents=simulate_tangents)
+    return Path(simulate, spin_up, reverse=partial(simulate, adjoint=ReverseOnly()), tangents=simulate_tangents)
 
 
 def surrogate_path(surrogate: "Surrogate") -> Path:

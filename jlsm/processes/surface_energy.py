@@ -13,7 +13,8 @@ from jaxtyping import Array, Float
 
 from jlsm.constants import GAS_CONSTANT_VAPOUR, GRAVITY, WATER_DENSITY
 from jlsm.numerics import implicit_solve, total
-from jlsm.numerics.implicit import NewtonOptions, Unknowns, implicit_solution, newton_step
+from jlsm.numerics.implicit import implicit_solution
+from jlsm.numerics.newton import NewtonOptions, Point, newton_step
 from jlsm.parameters import Soil
 from jlsm.processes.soil_heat import SoilLayers
 from jlsm.processes.stomata import gross_assimilation
@@ -102,7 +103,7 @@ def first_guess(c: Conditions, ground_temperature, canopy_temperature) -> tuple[
 
 
 def solve_surface(
-    inputs: SurfaceInputs, ground_temperature, canopy_temperature, solver: str, solution: Unknowns | None = None
+    inputs: SurfaceInputs, ground_temperature, canopy_temperature, solver: str, solution: Point | None = None
 ) -> SurfaceFluxes:
     """Fluxes of both portions at the solution of the coupled balance.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -12,20 +13,17 @@ import jax.numpy as jnp
 from jlsm.budget import diagnose
 from jlsm.forcing import Forcing, Site
 from jlsm.model import step
-from jlsm.numerics.implicit import SOLUTION, Unknowns
-from jlsm.numerics.jaxprs.reverse import scan_chunks
-from jlsm.numerics.jaxprs.scan import Scan, fetch_ahead
+from jlsm.numerics.newton import Point
+from jlsm.numerics.time_loop import Scan
 from jlsm.outputs import Outputs, pack, unpack
 from jlsm.parameters import Parameters
+from jlsm.simulation.adjoint import Adjoint, Checkpointed, Plan, from_retired_keywords, plan
 from jlsm.simulation.columns import map_blocks, whole_vectors
-from jlsm.simulation.layout import Constants, atmosphere_of, chunk_length, layout_of, split_series
+from jlsm.simulation.layout import Constants, atmosphere_of, run_layout, split_series
 from jlsm.state import State
 
-TRAJECTORY_BYTES = 2**27
-"""states of all steps that reverse mode keeps rather than works out again (see ``simulate``)"""
 
-
-def one_step(constants: Constants, state: State, now, solution: Unknowns | None = None, *, solver: str, fields):
+def one_step(constants: Constants, state: State, now, solution: Point | None = None, *, solver: str, fields):
     """(new state, packed outputs, solution of the surface balance)."""
     air, series, valid = now
     params = eqx.combine(series, constants.params)
@@ -35,56 +33,19 @@ def one_step(constants: Constants, state: State, now, solution: Unknowns | None 
     return new, pack(diagnose(state, new, computed, params, constants.dt), fields), computed.surface.unknowns
 
 
-@partial(jax.jit, static_argnames=("chunk", "solver", "fields", "reverse", "keep"))
-def _simulate(
-    params: Parameters,
-    forcing: Forcing,
-    site: Site,
-    state: State,
-    *,
-    chunk: int,
-    solver: str,
-    fields,
-    reverse: bool,
-    keep: bool,
-):
-    constants, inputs = layout_of(params, forcing, site, chunk)
-    run = partial(_run_for_reverse_mode, keep) if reverse else _run
-    state, packed = run(constants, state, inputs, partial(one_step, solver=solver, fields=fields))
+@partial(jax.jit, static_argnames=("plan", "solver", "fields"))
+def _simulate(params: Parameters, forcing: Forcing, site: Site, state: State, *, plan: Plan, solver: str, fields):
+    constants, rows = run_layout(params, forcing, site, plan.chunk)
+    step = partial(one_step, solver=solver, fields=fields)
+
+    def solved(constants, state, now, solution):
+        return step(constants, state, now, solution)[:2]
+
+    state, packed = plan.run(Scan(atmosphere_of, step, solved), constants, state, rows)
     return unpack(packed.reshape(-1, *packed.shape[2:]), fields), state
 
 
-def _run_for_reverse_mode(keep: bool, constants: Constants, state: State, inputs, one_step):
-    """All chunks, with the hand-written reverse mode of ``scan_chunks``."""
-
-    def known(constants, state, now, solution):
-        return one_step(constants, state, now, solution)[:2]
-
-    return scan_chunks(Scan(atmosphere_of, one_step, known), keep, constants, state, inputs)
-
-
-def _run(constants: Constants, state: State, inputs, one_step):
-    """All chunks, to be differentiated by JAX in any mode."""
-
-    # reverse mode keeps the solution of the surface balance and works everything else out again: cheaper than
-    # storing and fetching a thousand intermediate values of every step
-    @partial(jax.checkpoint, prevent_cse=False, policy=jax.checkpoint_policies.save_only_these_names(SOLUTION))
-    def stepped(carry, following):
-        state, now = carry
-        new, packed, _ = one_step(constants, state, now)
-        return (new, following), packed
-
-    @jax.checkpoint
-    def one_chunk(state: State, rows):
-        now = atmosphere_of(constants, rows)
-        first, following = fetch_ahead(now)
-        (state, _), packed = jax.lax.scan(stepped, (state, first), following)
-        return state, packed
-
-    return jax.lax.scan(one_chunk, state, inputs)
-
-
-@partial(jax.jit, static_argnames=("size", "chunk", "solver", "fields", "reverse", "keep"))
+@partial(jax.jit, static_argnames=("size", "plan", "solver", "fields"))
 def _simulate_blocks(params, forcing, site, state, *, size: int, **options):
     """``_simulate`` for ``size`` columns at a time, or for more of them than there are."""
     columns = forcing.Tair.shape[1:]
@@ -101,10 +62,9 @@ def simulate(
     *,
     solver: str = "converged",
     fields: tuple[str, ...] | None = None,
-    chunk: int | None = None,
     columns_at_once: int | None = None,
-    reverse: bool = False,
-    trajectory_bytes: int = TRAJECTORY_BYTES,
+    adjoint: Adjoint = Checkpointed(),  # noqa: B008
+    **retired: Any,
 ) -> tuple[Outputs, State]:
     """Run the model over a record: a pure function, for ``jit``, ``grad``, ``jacfwd`` and ``vmap``.
 
@@ -115,29 +75,22 @@ def simulate(
         state: at the start; ``spin_up`` or ``initial_state`` give one.
         solver: "converged" (default) or "linearised" (MATSIRO6's single step).
         fields: names of the outputs wanted (the others come back as None); None gives all.
-        chunk: time steps per checkpoint of reverse mode, a divisor of the number of steps; the
-            default, near its square root, makes memory grow like the square root of time.
         columns_at_once: run so many of the columns of a ``[time, columns]`` record at a time (more than eight in
             whole vectors of 16), one block after the other; None takes all of them. Many columns run faster in blocks
             of about 128 on a CPU (its cache holds no more), and all at once on a GPU.
-        reverse: run for reverse mode alone (``grad``, ``vjp``), whose derivative then takes a third of the
-            time and two thirds of the compilation (docs/speed.md); forward mode (``jvp``, ``jacfwd``) and second
-            derivatives raise TypeError.
-        trajectory_bytes: with ``reverse``: where the states of all steps and columns need no more memory than this,
-            they are kept; otherwise each chunk is run again. A kept trajectory saves one run per gradient.
+        adjoint: how derivatives are taken: ``Checkpointed`` (in any mode) or ``ReverseOnly`` (faster).
+        retired: ``reverse``, ``trajectory_bytes`` and ``chunk``, which ``adjoint`` has replaced; they warn.
 
     Returns:
         (Outputs ``[time, ...]``, the state after the last step). Where ``forcing.valid`` is False
         the outputs mean nothing and the state stands still.
 
     Raises:
-        ValueError: ``chunk`` does not divide the number of steps; ``columns_at_once`` is not positive, or columns have
-            several axes.
+        ValueError: the adjoint's chunk does not divide the number of steps; ``columns_at_once`` is not positive, or
+            columns have several axes.
     """
-    chunk = chunk_length(forcing.steps, chunk)
-    trajectory = forcing.steps * sum(x.size * x.dtype.itemsize for x in map(jnp.asarray, jax.tree.leaves(state)))
-    keep = reverse and trajectory <= trajectory_bytes
-    options = dict(chunk=chunk, solver=solver, fields=fields, reverse=reverse, keep=keep)
+    adjoint = from_retired_keywords(adjoint, retired)
+    options = dict(plan=plan(adjoint, forcing.steps, state), solver=solver, fields=fields)
     if columns_at_once is not None and (columns_at_once < 1 or forcing.Tair.ndim > 2):
         raise ValueError(
             f"columns_at_once={columns_at_once}: give a positive number, and columns on one axis "
@@ -176,9 +129,9 @@ def stream(
         (slice of time steps, Outputs of those steps, state after them).
     """
     # 48 fills vector registers of any width: every step takes the same path through them, wherever it stands
-    chunk = 48 if chunk_steps % 48 == 0 else None
+    adjoint = Checkpointed(48 if chunk_steps % 48 == 0 else None)
     for start in range(0, forcing.steps, chunk_steps):
         stop = min(start + chunk_steps, forcing.steps)
         now, part = _piece(params, forcing, start, stop, chunk_steps)
-        out, state = simulate(now, part, site, state, solver=solver, chunk=chunk)
+        out, state = simulate(now, part, site, state, solver=solver, adjoint=adjoint)
         yield slice(start, stop), jax.tree.map(lambda value, n=stop - start: value[:n], out), state

@@ -7,7 +7,8 @@ import os
 import pytest
 
 from jlsm.command_line import xla_flags
-from jlsm.command_line.xla_flags import FORWARD_LOOP_BYTES, prefer_cpu_flags
+from jlsm.command_line.xla_flags import prefer_cpu_flags
+from jlsm.loop_sizes import FORWARD_LOOP_BYTES
 
 
 @pytest.mark.parametrize("own", ["", "--xla_cpu_enable_fast_math=false"])

@@ -1,7 +1,7 @@
-"""A traced function as a flat list of operations: what ``pieces`` cuts and ``tangents`` simplifies.
+"""A traced function as a flat list of operations: what ``pieces`` cuts and ``elimination`` simplifies.
 
-Calls are inlined, a linear solve is replaced by what solves it. Values are either computed (``Value``) or known while
-tracing (anything else).
+Calls are inlined, a linear solve is replaced by what solves it. Values are either ``Computed`` or constants of the
+trace (anything else).
 """
 
 from __future__ import annotations
@@ -9,13 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from jax.extend.core import Literal, Primitive
-
-INLINED = ("jit", "pjit", "closed_call", "custom_jvp_call")
-"""calls whose body is flattened like everything else"""
+from jlsm.numerics.jaxprs.jax_internals import Literal, Primitive, called_program, linear_solver
 
 
-class Value:
+class Computed:
     """Something that is computed: its identity counts, and what shape and type it has."""
 
     __slots__ = ("aval",)
@@ -32,48 +29,43 @@ class Operation(NamedTuple):
     primitive: Primitive
     settings: dict[str, Any]
     inputs: list[Any]
-    """values, or constants known while tracing"""
-    outputs: list[Value]
+    """computed, or constants of the trace"""
+    outputs: list[Computed]
 
     def bind(self, inputs: list[Any]) -> list[Any]:
-        """The results for the given inputs."""
+        """The results for these inputs."""
         result = self.primitive.bind(*inputs, **self.settings)
         return list(result) if self.primitive.multiple_results else [result]
 
 
 def flatten(jaxpr, consts: Sequence[Any], inputs: list[Any], operations: list[Operation]) -> list[Any]:
     """Append the operations of ``jaxpr``, calls inlined, to ``operations``; its results."""
-    known = dict(zip((*jaxpr.constvars, *jaxpr.invars), (*consts, *inputs), strict=True))
+    values = dict(zip((*jaxpr.constvars, *jaxpr.invars), (*consts, *inputs), strict=True))
 
     def read(variable):
-        return variable.val if isinstance(variable, Literal) else known[variable]
+        return variable.val if isinstance(variable, Literal) else values[variable]
 
     for equation in jaxpr.eqns:
-        given, settings = [read(v) for v in equation.invars], equation.params
+        arguments, settings = [read(v) for v in equation.invars], equation.params
         name = equation.primitive.name
-        if name in INLINED:
-            called = settings["jaxpr"] if "jaxpr" in settings else settings["call_jaxpr"]
-            outputs = flatten(called.jaxpr, called.consts, given, operations)
-        elif name == "custom_linear_solve":  # what solves it; derivatives were taken before
-            lengths = settings["const_lengths"]
-            first = lengths.matvec + lengths.vecmat
-            constants = given[first : first + lengths.solve]
-            right = given[first + lengths.solve + lengths.transpose_solve :]
-            solve = settings["jaxprs"].solve
-            outputs = flatten(solve.jaxpr, solve.consts, [*constants, *right], operations)
+        if (called := called_program(name, settings)) is not None:
+            outputs = flatten(called.jaxpr, called.consts, arguments, operations)
+        elif (solver := linear_solver(name, settings, arguments)) is not None:  # derivatives were taken before
+            called, arguments = solver
+            outputs = flatten(called.jaxpr, called.consts, arguments, operations)
         else:
-            outputs = [Value(v.aval) for v in equation.outvars]
-            operations.append(Operation(equation.primitive, settings, given, outputs))
-        known.update(zip(equation.outvars, outputs, strict=True))
+            outputs = [Computed(v.aval) for v in equation.outvars]
+            operations.append(Operation(equation.primitive, settings, arguments, outputs))
+        values.update(zip(equation.outvars, outputs, strict=True))
     return [read(v) for v in jaxpr.outvars]
 
 
 def needed(operations: list[Operation], results: list[Any]) -> list[Operation]:
     """Without what no result depends on."""
-    wanted = {r for r in results if isinstance(r, Value)}
-    kept = []
+    wanted = {r for r in results if isinstance(r, Computed)}
+    selected = []
     for operation in reversed(operations):
         if any(output in wanted for output in operation.outputs):
-            kept.append(operation)
-            wanted.update(i for i in operation.inputs if isinstance(i, Value))
-    return kept[::-1]
+            selected.append(operation)
+            wanted.update(i for i in operation.inputs if isinstance(i, Computed))
+    return selected[::-1]

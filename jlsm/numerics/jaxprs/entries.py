@@ -1,7 +1,7 @@
 """The Jacobian of a few equations in a few unknowns, entry by entry, with as little arithmetic as there is.
 
 One derivative by each unknown repeats the products of the chain rule that have nothing to do with it. Here every value
-between unknowns and equations is eliminated (``tangents``), the cheapest first; of the operations of the surface
+between unknowns and equations is eliminated (``elimination``), the cheapest first; of the operations of the surface
 balance's Jacobian a little more than half are left. Entries that are zero by structure are found on the way.
 """
 
@@ -15,7 +15,7 @@ from jaxtyping import Array
 from jlsm.numerics.jaxprs.elimination import linear_graph
 
 
-def jacobian(
+def jacobian_entries(
     function: Callable[..., tuple[Array, ...]], x: tuple[Array, ...]
 ) -> tuple[tuple[Array, ...], list[list[Array | None]]]:
     """(``function(*x)``, its Jacobian as rows; None where an unknown does not enter an equation).
