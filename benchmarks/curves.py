@@ -3,9 +3,9 @@
     python -m benchmarks.curves [--columns 5,20,64,256] [--years 0.25,1,4] [--parameters 1,8,29] [-o OUT.json]
 
 One curve varies, the others stand at five columns (twenty for parameters), forty days, all plant parameters. "gradient"
-is reverse mode (``simulate(reverse=True)``) of a scalar, "jacobian" is ``sensitivities``: the derivatives of every
-step's Qle and Qh. Each shape compiles anew, so this takes a quarter of an hour. Flags as for ``mdpl calibrate``. With
-``-o`` a figure and a Markdown table are written beside the JSON.
+is reverse mode (``simulate(adjoint=ReverseOnly())``) of a scalar, "jacobian" is ``sensitivities``: the derivatives of
+every step's Qle and Qh. Each shape compiles anew, so this takes a quarter of an hour. Flags as for ``mdpl calibrate``.
+With ``-o`` a figure and a Markdown table are written beside the JSON.
 """
 
 from __future__ import annotations
@@ -19,22 +19,23 @@ import numpy as np
 
 import jlsm
 from benchmarks.timing import compile_ahead, markdown, medians, plain_ticks, report, tower_columns
-from jlsm._xla import GRADIENT_LOOP_BYTES, prefer_cpu_flags
+from jlsm.command_line.xla_flags import prefer_cpu_flags
+from jlsm.loop_sizes import GRADIENT_LOOP_BYTES
 
 DAYS, STEPS_PER_DAY, YEAR = 40, 48, 365
 FIELDS = ("Qle", "Qh")
 
 
-def mean_flux(values, params, forcing, site, state, reverse=False):
+def mean_flux(values, params, forcing, site, state, adjoint=None):
     """What is differentiated."""
     params = jlsm.replace_parameters(params, values)
-    out, _ = jlsm.simulate(params, forcing, site, state, fields=FIELDS, reverse=reverse)
+    out, _ = jlsm.simulate(params, forcing, site, state, fields=FIELDS, adjoint=adjoint or jlsm.Checkpointed())
     return jnp.mean(out.Qle + out.Qh)
 
 
 def gradient(values, *given):
     """All derivatives of one number."""
-    return jax.grad(lambda v: mean_flux(v, *given, reverse=True))(values)
+    return jax.grad(lambda v: mean_flux(v, *given, adjoint=jlsm.ReverseOnly()))(values)
 
 
 def jacobian(values, params, forcing, site, state):

@@ -2,9 +2,9 @@
 
     python -m benchmarks.gradient [--columns 5] [--steps 17520] [--modes reverse,any,jacobian,forward] [-o OUT.json]
 
-The loss is the mean of Qle and Qh. "reverse" is ``simulate(reverse=True)``, "any" the same without it (reverse mode as
-JAX derives it); "jacobian" is ``sensitivities``, the derivatives of every step's fluxes, and "forward" the same by
-``jax.vmap`` of ``jax.jvp`` (minutes of compilation).
+The loss is the mean of Qle and Qh. "reverse" is ``simulate(adjoint=ReverseOnly())``, "any" the same without it
+(reverse mode as JAX derives it); "jacobian" is ``sensitivities``, the derivatives of every step's fluxes, and
+"forward" the same by ``jax.vmap`` of ``jax.jvp`` (minutes of compilation).
 Compiler flags are those of ``mdpl calibrate``; ``XLA_FLAGS= python -m ...`` takes none, or give your own. Peak memory
 holds the compiler's: a second run with ``JAX_COMPILATION_CACHE_DIR`` set to a folder shows it without.
 ``--check`` also compares the gradient of "reverse" with the same in double precision, each parameter for itself.
@@ -21,7 +21,8 @@ import numpy as np
 
 import jlsm
 from benchmarks.timing import compile_ahead, medians, report, tower_columns
-from jlsm._xla import GRADIENT_LOOP_BYTES, prefer_cpu_flags
+from jlsm.command_line.xla_flags import prefer_cpu_flags
+from jlsm.loop_sizes import GRADIENT_LOOP_BYTES
 
 
 def largest_differences(function, *arguments) -> dict[str, float]:
@@ -55,13 +56,14 @@ def main() -> None:
 
         given = (params, forcing, site, state)
 
-        def losses(values, params, forcing, site, state, by_hand=False):
+        def losses(values, params, forcing, site, state, adjoint=None):
             params = jlsm.replace_parameters(params, values)
-            out, _ = jlsm.simulate(params, forcing, site, state, fields=("Qle", "Qh"), reverse=by_hand)
+            adjoint = adjoint or jlsm.Checkpointed()
+            out, _ = jlsm.simulate(params, forcing, site, state, fields=("Qle", "Qh"), adjoint=adjoint)
             return jnp.mean(out.Qle + out.Qh, axis=0)
 
         def reverse(values, *given, losses=losses):
-            return jax.grad(lambda v: jnp.sum(losses(v, *given, by_hand=True)))(values)
+            return jax.grad(lambda v: jnp.sum(losses(v, *given, adjoint=jlsm.ReverseOnly())))(values)
 
         def any_mode(values, *given, losses=losses):
             return jax.grad(lambda v: jnp.sum(losses(v, *given)))(values)

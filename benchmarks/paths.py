@@ -33,7 +33,8 @@ from pathlib import Path
 
 import numpy as np
 
-from jlsm._xla import GRADIENT_LOOP_BYTES, prefer_cpu_flags
+from jlsm.command_line.xla_flags import prefer_cpu_flags
+from jlsm.loop_sizes import GRADIENT_LOOP_BYTES
 
 METHODS = ("gauss-newton", "adam", "surrogate", "surrogate-then-lsm", "cma", "de")
 EPOCHS = {"gauss-newton": 12, "adam": 24, "surrogate": 24, "surrogate-then-lsm": 12}

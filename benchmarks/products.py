@@ -3,7 +3,7 @@
     python -m benchmarks.products
 
 The step is that of US-Bo1 in summer, the directions are the plant parameters and the state; see
-``jlsm/numerics/tangents.py``. Nothing is run, so this takes seconds.
+``jlsm/numerics/jaxprs/elimination.py``. Nothing is run, so this takes seconds.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ import jax
 
 import jlsm
 from benchmarks.timing import tower_columns
-from jlsm._layout import atmosphere_of, layout_of
-from jlsm.model import one_step
-from jlsm.numerics.tangents import linear_graph
+from jlsm.numerics.jaxprs.elimination import linear_graph
+from jlsm.simulation.layout import atmosphere_of, run_layout
+from jlsm.simulation.run import one_step
 
 
 def main() -> None:
     params, forcing, site, state = tower_columns(5, 48)
-    constants, rows = layout_of(params, forcing, site, 48)
+    constants, rows = run_layout(params, forcing, site, 48)
     now = jax.tree.map(lambda leaf: leaf[0], atmosphere_of(constants, jax.tree.map(lambda leaf: leaf[0], rows)))
 
     def step(values, state):

@@ -18,7 +18,8 @@ import numpy as np
 
 import jlsm
 from benchmarks.timing import report
-from jlsm._xla import GRADIENT_LOOP_BYTES, prefer_cpu_flags
+from jlsm.command_line.xla_flags import prefer_cpu_flags
+from jlsm.loop_sizes import GRADIENT_LOOP_BYTES
 
 UNSETTLED = 1.0
 """W m-2 left in the surface balance from which a step counts as not solved"""

@@ -18,7 +18,8 @@ import jax
 import numpy as np
 
 from benchmarks.timing import medians, report
-from jlsm._xla import GRADIENT_LOOP_BYTES, prefer_cpu_flags
+from jlsm.command_line.xla_flags import prefer_cpu_flags
+from jlsm.loop_sizes import GRADIENT_LOOP_BYTES
 
 
 def main() -> None:

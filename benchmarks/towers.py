@@ -21,7 +21,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import reference
-from jlsm._xla import FORWARD_LOOP_BYTES, prefer_cpu_flags
+from jlsm.command_line.xla_flags import prefer_cpu_flags
+from jlsm.loop_sizes import FORWARD_LOOP_BYTES
 
 
 def first_scored_day(step: str, start: np.datetime64) -> np.datetime64:

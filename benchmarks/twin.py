@@ -15,7 +15,8 @@ from pathlib import Path
 import netCDF4
 import numpy as np
 
-from jlsm._xla import GRADIENT_LOOP_BYTES, prefer_cpu_flags
+from jlsm.command_line.xla_flags import prefer_cpu_flags
+from jlsm.loop_sizes import GRADIENT_LOOP_BYTES
 from mdpl.data import five_crops_synthetic
 from mdpl.runs.directory import read_metrics, read_run
 from mdpl.towers.observations import load_observations

@@ -15,7 +15,6 @@ from jlsm.constants import (
     FREEZING_POINT,
     HEAT_CAPACITY_ICE,
     LATENT_HEAT_FUSION,
-    SOIL_LAYER_THICKNESS,
     STEFAN_BOLTZMANN,
     WATER_DENSITY,
 )
@@ -23,9 +22,12 @@ from jlsm.numerics import total
 from jlsm.outputs import Outputs
 from jlsm.parameters import Parameters
 from jlsm.processes.radiation import Radiation
+from jlsm.processes.runoff import WaterTable
 from jlsm.processes.snow import SnowCover, SnowUpdate, snow_cover
+from jlsm.processes.soil_heat import HeatColumn, layer_thickness
 from jlsm.processes.solar import Atmosphere
-from jlsm.processes.surface_fluxes import SurfaceFluxes
+from jlsm.processes.surface_fluxes import SurfaceFluxes, VapourFluxes
+from jlsm.processes.vegetation import Canopy
 from jlsm.state import State
 
 
@@ -33,25 +35,19 @@ class Step(NamedTuple):
     """What one time step computed; raw material of the outputs."""
 
     air: Atmosphere
+    canopy: Canopy
     light: Radiation
     surface: SurfaceFluxes
     area: Array  # [2, ...] share of both portions
+    vapour: VapourFluxes
     cover: SnowCover  # at the start of the step
     pack: SnowUpdate
-    soil_capacity: Array  # J m-2 K-1
-    leaf_area: Array
-    evaporation_soil: Array  # kg m-2 s-1, grid mean
-    sublimation_soil: Array  # its frozen part
-    transpiration: Array
-    surface_runoff: Array
+    column: HeatColumn
+    table: WaterTable
+    surface_runoff: Array  # kg m-2 s-1, as the following
     base_flow: Array
-    irrigation: Array
+    irrigation: Array  # what fills a pond up included
     water_table_flux: Array
-    water_table_depth: Array
-
-
-def _thickness(like: Array) -> Array:
-    return jnp.asarray(SOIL_LAYER_THICKNESS, like.dtype).reshape((-1,) + (1,) * (like.ndim - 1))
 
 
 def _snow_heat(state: State, cover: SnowCover) -> Array:
@@ -60,22 +56,56 @@ def _snow_heat(state: State, cover: SnowCover) -> Array:
     return HEAT_CAPACITY_ICE * cover.fraction * total(cover.layer_mass * excess)
 
 
-def diagnose(old: State, new: State, made: Step, params: Parameters, dt) -> Outputs:
+def _heat_gain(old: State, new: State, computed: Step, params: Parameters, ice_gain: Array) -> Array:
+    """Growth of the heat stored in soil, snow and leaves, J m-2, against liquid water.
+
+    Args:
+        ice_gain: growth of all ice, kg m-2.
+    """
+    warming = (new.ground_temperature - old.ground_temperature) + (
+        new.ground_temperature_carry - old.ground_temperature_carry
+    )
+    return (
+        total(computed.column.soil_capacity * warming)
+        + _snow_heat(new, snow_cover(new.snow_mass, params.snow))
+        - _snow_heat(old, computed.cover)
+        - LATENT_HEAT_FUSION * ice_gain
+    )
+
+
+def _water_gain(old: State, new: State, thickness: Array) -> Array:
+    """Growth of all water, kg m-2."""
+    wetting = (new.soil_moisture - old.soil_moisture) + (new.soil_moisture_carry - old.soil_moisture_carry)
+    return (
+        total(thickness * wetting) * WATER_DENSITY
+        + (new.snow_mass - old.snow_mass)
+        + (new.canopy_water - old.canopy_water)
+        + (new.ponded_water - old.ponded_water)
+    )
+
+
+def _ice_gain(old: State, new: State, thickness: Array) -> Array:
+    """Growth of all ice, kg m-2."""
+    frozen = total(thickness * (new.soil_ice - old.soil_ice)) * WATER_DENSITY
+    return frozen + (new.snow_mass - old.snow_mass) + (new.canopy_ice - old.canopy_ice)
+
+
+def diagnose(old: State, new: State, computed: Step, params: Parameters, dt) -> Outputs:
     """All outputs of a step, budget residuals included.
 
     Args:
         old, new: state before and after.
-        made: what ``step`` computed.
+        computed: by ``step``.
         params: parameters of the step.
         dt: s.
     """
-    surface, area, air, pack = made.surface, made.area, made.air, made.pack
-    thickness = _thickness(new.ground_temperature)
+    surface, area, air, pack, vapour = computed.surface, computed.area, computed.air, computed.pack, computed.vapour
+    thickness = layer_thickness(new.snow_mass)
 
     def mean(values):
         return total(area * values)
 
-    shortwave_up = mean(made.light.upward)
+    shortwave_up = mean(computed.light.upward)
     longwave_up = mean(surface.longwave_up)
     shortwave = air.direct + air.diffuse
     shortwave_net = shortwave - shortwave_up
@@ -84,23 +114,12 @@ def diagnose(old: State, new: State, made: Step, params: Parameters, dt) -> Outp
     sensible = mean(surface.sensible_ground + surface.sensible_canopy)
     residual_solver = mean(jnp.abs(surface.balance_ground) + jnp.abs(surface.balance_canopy))
     ground = mean(surface.conduction + surface.melt + surface.balance_ground + surface.balance_canopy)
-    evaporation_canopy = mean(surface.evaporation_canopy)
     sublimation = area[1] * surface.evaporation_ground[1]
-    evaporation = made.evaporation_soil + made.transpiration + evaporation_canopy + sublimation
+    evaporation = vapour.soil + vapour.transpiration + vapour.canopy + sublimation
     new_cover = snow_cover(new.snow_mass, params.snow)
 
-    warming = (new.ground_temperature - old.ground_temperature) + (
-        new.ground_temperature_carry - old.ground_temperature_carry
-    )
-    frozen = total(thickness * (new.soil_ice - old.soil_ice)) * WATER_DENSITY
-    ice_gain = frozen + (new.snow_mass - old.snow_mass) + (new.canopy_ice - old.canopy_ice)
-    heat_gain = (
-        total(made.soil_capacity * warming)
-        + _snow_heat(new, new_cover)
-        - _snow_heat(old, made.cover)
-        - LATENT_HEAT_FUSION * ice_gain
-    )
-    ice_sublimated = sublimation + made.sublimation_soil + mean(surface.canopy_frozen * surface.evaporation_canopy)
+    ice_gain = _ice_gain(old, new, thickness)
+    ice_sublimated = sublimation + vapour.soil_ice + vapour.canopy_ice
     # enthalpy counts from liquid water: falling snow lacks its heat of fusion, and the heat of fusion
     # in the latent heat of sublimation leaves with ice that lacked it
     heat_in = (
@@ -111,21 +130,14 @@ def diagnose(old: State, new: State, made: Step, params: Parameters, dt) -> Outp
         + LATENT_HEAT_FUSION * (ice_sublimated - air.snow)
         + pack.advected
     )
-    wetting = (new.soil_moisture - old.soil_moisture) + (new.soil_moisture_carry - old.soil_moisture_carry)
-    water_gain = (
-        total(thickness * wetting) * WATER_DENSITY
-        + (new.snow_mass - old.snow_mass)
-        + (new.canopy_water - old.canopy_water)
-        + (new.ponded_water - old.ponded_water)
-    )
     water_in = (
         air.rain
         + air.snow
-        + made.irrigation
-        + made.water_table_flux
+        + computed.irrigation
+        + computed.water_table_flux
         - evaporation
-        - made.surface_runoff
-        - made.base_flow
+        - computed.surface_runoff
+        - computed.base_flow
     )
     fusion = -LATENT_HEAT_FUSION * (ice_gain / dt + ice_sublimated - air.snow)
 
@@ -141,23 +153,23 @@ def diagnose(old: State, new: State, made: Step, params: Parameters, dt) -> Outp
         Qf=fusion,
         Qa=pack.advected,
         Evap=evaporation,
-        TVeg=made.transpiration,
-        ESoil=made.evaporation_soil,
-        ECanop=evaporation_canopy,
+        TVeg=vapour.transpiration,
+        ESoil=vapour.soil,
+        ECanop=vapour.canopy,
         SubSnow=sublimation,
         Rainf=air.rain,
         Snowf=air.snow,
-        Qs=made.surface_runoff,
-        Qsb=made.base_flow,
+        Qs=computed.surface_runoff,
+        Qsb=computed.base_flow,
         Qsm=pack.melt,
-        Irrig=made.irrigation,
-        WaterTableFlux=made.water_table_flux,
+        Irrig=computed.irrigation,
+        WaterTableFlux=computed.water_table_flux,
         GPP=mean(surface.gross_assimilation),
         AvgSurfT=jnp.sqrt(jnp.sqrt(longwave_up / STEFAN_BOLTZMANN)),
         VegT=mean(surface.canopy_temperature),
         BaresoilT=mean(surface.ground_temperature),
         Albedo=shortwave_up / jnp.maximum(shortwave, 1e-3),
-        LAI=made.leaf_area,
+        LAI=computed.canopy.leaf_area_mean,
         Ustar=mean(surface.friction_velocity),
         SoilTemp=new.ground_temperature,
         SoilMoist=new.soil_moisture * thickness * WATER_DENSITY,
@@ -168,8 +180,8 @@ def diagnose(old: State, new: State, made: Step, params: Parameters, dt) -> Outp
         SnowT=new.snow_temperature,
         CanopInt=new.canopy_water,
         Pond=new.ponded_water,
-        WaterTableD=made.water_table_depth,
-        EnergyResidual=heat_in - heat_gain / dt,
-        WaterResidual=water_in * dt - water_gain,
+        WaterTableD=computed.table.depth,
+        EnergyResidual=heat_in - _heat_gain(old, new, computed, params, ice_gain) / dt,
+        WaterResidual=water_in * dt - _water_gain(old, new, thickness),
         SolverResidual=residual_solver,
     )

@@ -13,9 +13,10 @@ from typing import Annotated, Any
 
 import typer
 
+from jlsm.command_line.front_door import one_line_errors, prepare_jax, version_option
 from jlsm.errors import InputError
+from jlsm.loop_sizes import GRADIENT_LOOP_BYTES
 from mdpl.data.command import data_app
-from mdpl.one_line_errors import one_line_errors, prepare_jax
 
 app = typer.Typer(
     name="mdpl",
@@ -41,8 +42,17 @@ def main() -> None:
     app()
 
 
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=version_option("mdpl"), is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
 @app.command("calibrate")
-@one_line_errors
+@one_line_errors("stopped: go on with --resume")
 def calibrate_command(
     config_file: ConfigFileOption = None,
     data: DataOption = None,
@@ -67,16 +77,11 @@ def calibrate_command(
     )  # fmt: skip
     if resume and overwrite:
         raise InputError("--resume goes on with a run and --overwrite starts it again: give one of them")
-    prepare_jax()
+    prepare_jax(loop_bytes=GRADIENT_LOOP_BYTES)
     from mdpl.report.terminal import calibration_table, console
-    from mdpl.training.stops import NonFiniteError
 
     started = time.monotonic()
-    try:
-        calibration = _calibrate_with_bar(config, overwrite, resume)
-    except NonFiniteError as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(1) from error
+    calibration = _calibrate_with_bar(config, overwrite, resume)
     terminal = console()
     terminal.print("test period, uncorrected observations (default → calibrated)", highlight=False)
     terminal.print(calibration_table(calibration.metrics))
@@ -87,7 +92,7 @@ def calibrate_command(
 
 
 @app.command("transfer")
-@one_line_errors
+@one_line_errors()
 def transfer_command(
     config_file: ConfigFileOption = None,
     data: DataOption = None,
@@ -102,7 +107,7 @@ def transfer_command(
     )
     if not config.data:
         raise InputError("transfer needs towers: give --data DIR with <SITE>_*_Met.nc and _Flux.nc files")
-    prepare_jax()
+    prepare_jax(loop_bytes=GRADIENT_LOOP_BYTES)
     from mdpl.report.terminal import console, transfer_table
     from mdpl.scale.transfer import transfer
 
@@ -111,7 +116,7 @@ def transfer_command(
 
 
 @app.command()
-@one_line_errors
+@one_line_errors()
 def evaluate(
     model_file: Annotated[Path, typer.Argument(metavar="OUT.nc", help="ALMA output of jlsm or another model.")],
     flux_file: Annotated[Path, typer.Argument(metavar="FLUX.nc", help="PLUMBER2-style Flux file.")],
@@ -138,7 +143,7 @@ def evaluate(
 
 
 @app.command()
-@one_line_errors
+@one_line_errors()
 def report(
     run_dir: Annotated[Path, typer.Argument(metavar="RUN_DIR", help="Run directory of `mdpl calibrate`.")],
 ) -> None:
@@ -149,7 +154,7 @@ def report(
 
 
 @app.command()
-@one_line_errors
+@one_line_errors()
 def baselines(
     data: Annotated[Path, typer.Option(help="Folder with <SITE>_*_Met.nc and _Flux.nc files.")],
     sites: SitesOption = None,
@@ -161,7 +166,7 @@ def baselines(
 ) -> None:
     """Empirical models (1lin, 3km27, lstm) fitted on the train period, scored with mdpl's split and masks."""
     config = _config(None, target=target, test_years=test_years)
-    prepare_jax()
+    prepare_jax(loop_bytes=GRADIENT_LOOP_BYTES)
     from mdpl.baselines.empirical import fit_sites, summary
     from mdpl.files import write_rows
     from mdpl.report.terminal import console, table

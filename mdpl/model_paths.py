@@ -45,10 +45,10 @@ class ModelPath(NamedTuple):
 
 def lsm_path() -> ModelPath:
     """The land surface model jlsm."""
-    from jlsm.model import simulate, spin_up
-    from jlsm.sensitivity import simulate_tangents
+    from jlsm.simulation import ReverseOnly, simulate, spin_up
+    from jlsm.simulation.sensitivity import simulate_tangents
 
-    return ModelPath(simulate, spin_up, reverse=partial(simulate, reverse=True), tangents=simulate_tangents)
+    return ModelPath(simulate, spin_up, reverse=partial(simulate, adjoint=ReverseOnly()), tangents=simulate_tangents)
 
 
 def at_columns(tree: Any, columns: np.ndarray | int) -> Any:

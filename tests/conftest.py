@@ -14,8 +14,9 @@ import hypothesis
 import jax
 import pytest
 
-# Commands run inside these processes choose compiler flags where the user has none (jlsm._xla). They would come too
-# late here and yet reach the processes that tests start, whose numbers then differ in the last bit: tests have one.
+# Commands run inside these processes choose compiler flags where the user has none (jlsm.command_line.xla_flags). They
+# would come too late here and yet reach the processes that tests start, whose numbers then differ in the last bit:
+# tests have one.
 os.environ.setdefault("XLA_FLAGS", "")
 jax.config.update("jax_enable_x64", True)
 # a failure must be found again by the next run, and compiling has no deadline

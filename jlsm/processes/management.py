@@ -1,4 +1,4 @@
-"""Row 13: field management - irrigation, ponding, a prescribed water table. Off by default.
+"""Row 10: field management - irrigation, ponding, a prescribed water table. Off by default.
 
 What people add is a named term of the water budget. Irrigation is proportional to how far the
 root zone falls short of its target, which is what a farmer's schedule does on average and has a

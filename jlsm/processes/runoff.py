@@ -1,4 +1,4 @@
-"""Row 9: runoff by a simplified TOPMODEL.
+"""Row 11: runoff by a simplified TOPMODEL.
 
 Gives the water table, the saturated share of the ground and base flow; infiltration excess and
 overflow follow from what the soil takes. Equations: MATSIRO6, chapter "Runoff" (Beven & Kirkby

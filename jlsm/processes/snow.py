@@ -1,4 +1,4 @@
-"""Row 8: snow cover, layers, melt, refreezing and the ageing of its albedo.
+"""Row 9: snow cover, layers, melt, refreezing and the ageing of its albedo.
 
 Equations: MATSIRO6, chapter "Snow" with SSNOWD off; ageing after Yang et al. (1997).
 Departures: three layers always exist and fill one after the other, so that their masses are
@@ -32,6 +32,24 @@ class SnowCover(NamedTuple):
     local_mass: Float[Array, "..."]  # kg m-2 where there is snow
     depth: Float[Array, "..."]  # m where there is snow
     layer_mass: Float[Array, "3 ..."]  # kg m-2 where there is snow
+
+
+class SnowSurface(NamedTuple):
+    """What the snow is like before it melts, refreezes and is snowed on."""
+
+    temperature: Float[Array, "3 ..."]  # K after heat conduction; above freezing means melt inside
+    albedo: Float[Array, "2 ..."]  # at the start of the step
+
+
+class SnowExchange(NamedTuple):
+    """What snow takes up and gives off in a step, below the canopy."""
+
+    surface_melt: Float[Array, "..."]  # W m-2 spent on melting, of the snow-covered portion
+    sublimation: Float[Array, "..."]  # kg m-2 s-1, of the snow-covered portion (frost is negative)
+    rain: Float[Array, "..."]  # kg m-2 s-1
+    snowfall: Float[Array, "..."]  # kg m-2 s-1
+    snowfall_direct: Float[Array, "..."]  # kg m-2 s-1 of it that never touched a leaf: as cold as falling snow
+    snowfall_temperature: Float[Array, "..."]  # K of falling snow; what leaves unload arrives at the freezing point
 
 
 class SnowUpdate(NamedTuple):
@@ -76,12 +94,12 @@ def _redistribute(old_mass: Rows, old_excess: Rows, new_mass: Rows) -> Rows:
     """Heat of new layers from that of old ones, by overlap in mass coordinates from the top."""
     heat, new_top = [], jnp.zeros_like(new_mass[0])
     for new in new_mass:
-        own, old_top = jnp.zeros_like(new), jnp.zeros_like(new)
+        layer_heat, old_top = jnp.zeros_like(new), jnp.zeros_like(new)
         for old, excess in zip(old_mass, old_excess, strict=True):
             overlap = jnp.minimum(new_top + new, old_top + old) - jnp.maximum(new_top, old_top)
-            own = own + jnp.maximum(overlap, 0.0) * excess
+            layer_heat = layer_heat + jnp.maximum(overlap, 0.0) * excess
             old_top = old_top + old
-        heat.append(own)
+        heat.append(layer_heat)
         new_top = new_top + new
     return tuple(heat)
 
@@ -110,31 +128,17 @@ def aged_albedo(albedo, snow: Snow, temperature, snowfall_mass, pack_mass, dt):
     return albedo + share * (fresh - albedo)
 
 
-def update_snow(
-    snow: Snow,
-    cover: SnowCover,
-    temperature,
-    albedo,
-    surface_melt,
-    sublimation,
-    rain,
-    snowfall,
-    snowfall_direct,
-    snowfall_temperature,
-    dt,
-) -> SnowUpdate:
+def update_snow(snow: Snow, cover: SnowCover, surface: SnowSurface, exchange: SnowExchange, dt) -> SnowUpdate:
     """Mass, temperature and albedo of the snow at the end of the step.
 
     Args:
         cover: geometry at the start of the step.
-        temperature: ``[3, ...]`` after heat conduction, K; above freezing means melt inside.
-        surface_melt: W m-2 spent on melting, of the snow-covered portion.
-        sublimation: kg m-2 s-1, of the snow-covered portion (frost is negative).
-        rain, snowfall: kg m-2 s-1 below the canopy.
-        snowfall_direct: kg m-2 s-1 of it that carries the temperature of falling snow; the rest
-            (unloaded by leaves) arrives at the freezing point.
-        snowfall_temperature: K.
+        surface: temperature and albedo.
+        exchange: heat, vapour, rain and snow that come and go.
+        dt: s.
     """
+    temperature, albedo = surface
+    surface_melt, sublimation, rain, snowfall, snowfall_direct, snowfall_temperature = exchange
     # Per area of snow until snowfall joins in: what melts of a pack that is hardly there (melt or mass, whichever is
     # less) is then a choice between finite numbers, and its derivative right at no snow at all.
     mass = tuple(cover.layer_mass)

@@ -1,4 +1,4 @@
-"""Row 12: freezing and melting of soil water.
+"""Row 14: freezing and melting of soil water.
 
 Solves, per layer, temperature and ice together, so that the heat of fusion warms the layer and the water
 that stays liquid is what the pores hold at that temperature: Niu & Yang (2006), J. Hydrometeorol. 7, 937,
@@ -74,3 +74,8 @@ def freezing(
         liquid = liquid - 2.0 * miss * rise / (2.0 * rise * rise + miss * (b + 1.0) * slope / liquid)
     # a root above the layer's water means that nothing is frozen
     return jnp.maximum(moisture - porosity * liquid, 0.0) - ice
+
+
+def warming_by_freezing(frozen: Float[Array, "soil ..."], capacity, thickness) -> Float[Array, "soil ..."]:
+    """What the heat of fusion of newly frozen water (m3 m-3) warms each layer by, K; see ``freezing``."""
+    return LATENT_HEAT_FUSION * WATER_DENSITY * thickness * frozen / capacity

@@ -1,4 +1,4 @@
-"""Rows 8 and 10: heat conduction through snow and soil, one implicit solve for both.
+"""Row 6: heat conduction through snow and soil, one implicit solve for both.
 
 Solves the heat equation of three snow and six soil layers together, backward in time, with the
 surface fluxes of both portions as unknown right-hand sides: the surface balance sees how the
@@ -14,12 +14,22 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jlsm.constants import HEAT_CAPACITY_ICE, HEAT_CAPACITY_WATER, SNOW_LAYERS, WATER_DENSITY
+from jlsm.constants import HEAT_CAPACITY_ICE, HEAT_CAPACITY_WATER, SNOW_LAYERS, SOIL_LAYER_THICKNESS, WATER_DENSITY
 from jlsm.numerics import shift, solve_tridiagonal
 from jlsm.parameters import Snow, Soil
 from jlsm.processes.snow import SnowCover, snow_layer_resistance
 
 WET_FACTOR, WET_SCALE = 6.0, 0.25  # f_kg (-) and w_kg (m3 m-3) of the heat conductivity
+
+
+class SoilLayers(NamedTuple):
+    """Soil layers at the start of the step, ``[soil, ...]``, and what stands on them."""
+
+    thickness: Float[Array, "soil ..."]  # m
+    temperature: Float[Array, "soil ..."]  # K
+    moisture: Float[Array, "soil ..."]  # m3 m-3, liquid and frozen
+    ice: Float[Array, "soil ..."]  # m3 m-3
+    pond: Float[Array, "..."]  # kg m-2 of standing water; it shares the first layer's temperature
 
 
 class HeatColumn(NamedTuple):
@@ -37,6 +47,11 @@ class HeatColumn(NamedTuple):
     soil_capacity: Float[Array, "soil ..."]  # J m-2 K-1
 
 
+def layer_thickness(columns: Float[Array, "..."]) -> Float[Array, "soil ..."]:
+    """Thickness of the soil layers, ``[soil, 1...]``, m, in the precision and for the axes of ``columns``."""
+    return jnp.asarray(SOIL_LAYER_THICKNESS, columns.dtype).reshape((-1,) + (1,) * columns.ndim)
+
+
 def soil_heat_conductivity(soil: Soil, moisture: Float[Array, "soil ..."]) -> Float[Array, "soil ..."]:
     """Heat conductivity of each layer, W m-1 K-1 (MATSIRO6: k_g0 [1 + 6 tanh(w / 0.25)])."""
     return soil.heat_conductivity * (1.0 + WET_FACTOR * jnp.tanh(moisture / WET_SCALE))
@@ -48,16 +63,17 @@ def soil_heat_capacity(soil: Soil, moisture, thickness) -> Float[Array, "soil ..
 
 
 def heat_column(
-    soil: Soil, snow: Snow, cover: SnowCover, thickness, soil_temperature, moisture, snow_temperature, pond, dt
+    soil: Soil, snow: Snow, cover: SnowCover, layers: SoilLayers, snow_temperature: Float[Array, "3 ..."], dt
 ) -> HeatColumn:
     """Prepare the heat conduction of one step.
 
     Args:
-        thickness: soil layer thickness ``[soil, 1...]``, m.
-        soil_temperature, moisture: ``[soil, ...]``, K and m3 m-3.
-        snow_temperature: ``[3, ...]``, K.
-        pond: water standing on the soil, kg m-2; it shares the first layer's temperature.
+        cover: geometry of the snow.
+        layers: the soil.
+        snow_temperature: K.
+        dt: s.
     """
+    thickness, soil_temperature, moisture, _, pond = layers
     capacity = soil_heat_capacity(soil, moisture, thickness)
     capacity = jnp.concatenate([capacity[:1] + HEAT_CAPACITY_WATER * pond[None], capacity[1:]])
     half = 0.5 * thickness / soil_heat_conductivity(soil, moisture)
@@ -97,3 +113,9 @@ def temperature_change(column: HeatColumn, ground_heat: Float[Array, "2 ..."]) -
     """Change of snow and soil temperature, K, for the heat flux into each portion, W m-2."""
     change = column.base + column.per_bare * ground_heat[0] + column.per_snow * ground_heat[1]
     return change[:SNOW_LAYERS], change[SNOW_LAYERS:]
+
+
+def add_surface_heat(column: HeatColumn, warming: Float[Array, "soil ..."], heat, dt) -> Float[Array, "soil ..."]:
+    """Warming of the soil layers, K, with heat (W m-2) that the uppermost one takes up beside conduction."""
+    left = (heat * dt / column.soil_capacity[0])[None]
+    return jnp.concatenate([warming[:1] + left, warming[1:]])

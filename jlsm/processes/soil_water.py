@@ -1,7 +1,7 @@
-"""Row 11: movement of soil water.
+"""Row 13: movement of soil water.
 
 Solves Richards' equation for six layers, implicit in potential and conductivity (one linearised
-step), then moves what exceeds porosity, as MATSIRO6 does: first down, then up, and out at the top.
+step); what a layer can not hold is moved afterwards (``soil_limits.py``).
 Equations: MATSIRO6, chapter "Soil" (moisture movement), hydraulics of Clapp & Hornberger (1978).
 Departures: suction drives water through the integral of the conductivity between two layers, gravity
 through the conductivity of the upper one, both implicit (MATSIRO6 takes the wetter layer's
@@ -119,7 +119,7 @@ def water_movement(hydraulic: Hydraulics, thickness, infiltration, sink, dt) -> 
         dt: s.
 
     Returns:
-        Change per layer; the new content may exceed porosity (see ``confine``).
+        Change per layer; the new content may exceed porosity (see ``soil_limits.confine``).
     """
     distance = 0.5 * (thickness[:-1] + thickness[1:])
     flux, by_upper, by_lower = _interface_flux(hydraulic, distance)
@@ -137,34 +137,6 @@ def water_movement(hydraulic: Hydraulics, thickness, infiltration, sink, dt) -> 
     above = jnp.concatenate([zero, flux])
     below = jnp.concatenate([flux, zero])
     return (above - below + enters - sink / WATER_DENSITY) * dt / thickness
-
-
-def confine(
-    water: Float[Array, "soil ..."], least: Float[Array, "soil ..."], most: Float[Array, "soil ..."]
-) -> tuple[Float[Array, "soil ..."], Float[Array, "..."]]:
-    """Move water between layers so that each lies within its limits; conserves the total.
-
-    Args:
-        water: ``[soil, ...]``, kg m-2 per layer.
-        least, most: limits, kg m-2 per layer.
-
-    Returns:
-        (water within limits, excess that found no room, kg m-2; negative: a shortage of the whole column).
-    """
-    layers = list(water)
-    last = len(layers) - 1
-    for k in range(last):  # downward: surplus and shortage are handed to the layer below
-        kept = jnp.clip(layers[k], least[k], most[k])
-        layers[k + 1] = layers[k + 1] + (layers[k] - kept)
-        layers[k] = kept
-    for k in range(last, 0, -1):  # upward
-        kept = jnp.clip(layers[k], least[k], most[k])
-        layers[k - 1] = layers[k - 1] + (layers[k] - kept)
-        layers[k] = kept
-    kept = jnp.clip(layers[0], least[0], most[0])
-    excess = layers[0] - kept
-    layers[0] = kept
-    return jnp.stack(layers), excess
 
 
 def root_fractions(depth_scale, thickness: Float[Array, "soil ..."]) -> Float[Array, "soil ..."]:

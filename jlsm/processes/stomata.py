@@ -19,6 +19,9 @@ from jaxtyping import Array, Float
 from jlsm.constants import GAS_CONSTANT
 from jlsm.numerics import at_least, at_most, decay_mean, smooth_minimum, total
 from jlsm.parameters import Vegetation
+from jlsm.processes.radiation import Radiation
+from jlsm.processes.solar import Atmosphere
+from jlsm.processes.vegetation import Canopy
 
 OXYGEN = 20900.0  # Pa, partial pressure in SiB2
 PHOTONS_PER_JOULE = 4.6  # umol J-1 of visible light (McCree 1981)
@@ -37,6 +40,20 @@ class LeafEnvironment(NamedTuple):
     co2: Float[Array, "..."]  # umol mol-1 in the air
     vapour_pressure: Float[Array, "..."]  # Pa in the air
     pressure: Float[Array, "..."]  # Pa
+
+
+def leaf_environment(vegetation: Vegetation, air: Atmosphere, canopy: Canopy, light: Radiation, stress):
+    """What leaves see: light and soil moisture stress (from ``moisture_stress``) in the air of the step."""
+    clumped = canopy.leaf_area / vegetation.vegetation_cover  # light sees leaves where they stand
+    canopy_mean = canopy_mean_factor(light.attenuation, clumped)
+    return LeafEnvironment(
+        light=PHOTONS_PER_JOULE * light.canopy_visible / (canopy.leaf_area * canopy_mean),
+        canopy_mean=canopy_mean,
+        stress=stress,
+        co2=air.co2,
+        vapour_pressure=air.vapour_pressure,
+        pressure=air.pressure,
+    )
 
 
 class Pathway(NamedTuple):

@@ -1,4 +1,4 @@
-"""Row 6: energy balance of canopy and ground, with stability, stomata and melt solved together.
+"""Row 7: energy balance of canopy and ground, with stability, stomata and melt solved together.
 
 Solves, for the snow-free and the snow-covered portion at once, five coupled equations: energy
 balance of the ground, of the leaves, the Obukhov length, and assimilation of both photosynthetic
@@ -11,12 +11,22 @@ from __future__ import annotations
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jlsm.constants import GAS_CONSTANT_VAPOUR, GRAVITY
-from jlsm.numerics import implicit_solve
-from jlsm.numerics.implicit import NewtonOptions, Unknowns, implicit_solution, newton_step
+from jlsm.constants import GAS_CONSTANT_VAPOUR, GRAVITY, WATER_DENSITY
+from jlsm.numerics import implicit_solve, total
+from jlsm.numerics.implicit import implicit_solution
+from jlsm.numerics.newton import NewtonOptions, Point, newton_step
 from jlsm.parameters import Soil
+from jlsm.processes.soil_heat import SoilLayers
 from jlsm.processes.stomata import gross_assimilation
-from jlsm.processes.surface_fluxes import Conditions, SurfaceFluxes, SurfaceInputs, conditions, surface_fluxes
+from jlsm.processes.surface_fluxes import (
+    Conditions,
+    Ground,
+    SurfaceFluxes,
+    SurfaceInputs,
+    VapourFluxes,
+    conditions,
+    surface_fluxes,
+)
 from jlsm.processes.turbulence import bulk_coefficients
 
 # Unknowns, fastest first: A_n of C3 and of C4 (umol m-2 s-1), leaf and ground departure from air (K),
@@ -31,25 +41,33 @@ _OPTIONS = NewtonOptions(
 )
 
 
-def ground_wetness(soil: Soil, soil_moisture, soil_ice, potential, temperature, pond_cover):
-    """What bare, partly frozen, partly flooded ground offers to evaporation.
+def ground_surface(soil: Soil, layers: SoilLayers, potential, snow_mass, pond_cover, dt) -> Ground:
+    """What bare, partly frozen, partly flooded ground (portion 0) and snow (1) offer to evaporation.
 
     Args:
-        soil_moisture, soil_ice, potential, temperature: of the uppermost layer.
+        layers: the soil; the uppermost layer counts.
+        potential: matric potential of the layers, m.
+        snow_mass: kg m-2 where there is snow.
         pond_cover: share of the ground under water.
-
-    Returns:
-        (relative humidity h_soil, resistance r_soil in s m-1, frozen share of the evaporation).
+        dt: s.
     """
-    saturation = jnp.clip(soil_moisture / soil.porosity, 0.0, 1.0)
+    thickness, temperature, moisture, ice = (layer[0] for layer in layers[:4])
+    saturation = jnp.clip(moisture / soil.porosity, 0.0, 1.0)
     resistance = soil.soil_evaporation_a1 * (1.0 - saturation) / (soil.soil_evaporation_a2 + saturation)
     # Philip (1957): the gas constant is that of water vapour
-    humidity = jnp.exp(potential * GRAVITY / (GAS_CONSTANT_VAPOUR * temperature))
-    frozen = jnp.clip(soil_ice / jnp.maximum(soil_moisture, 1e-6), 0.0, 1.0)
+    humidity = jnp.exp(potential[0] * GRAVITY / (GAS_CONSTANT_VAPOUR * temperature))
+    frozen = jnp.clip(ice / jnp.maximum(moisture, 1e-6), 0.0, 1.0)
     # the vapour over the frozen part of the pore water is that over ice, whatever suction the rest is under
     humidity = humidity + frozen * (1.0 - humidity)
     dry = 1.0 - pond_cover
-    return 1.0 - dry * (1.0 - humidity), dry * resistance, dry * frozen
+    return Ground(
+        emissivity=soil.emissivity,
+        humidity=portions(1.0 - dry * (1.0 - humidity), 1.0),
+        resistance=portions(dry * resistance, 0.0),
+        frozen=portions(dry * frozen, 1.0),
+        available=portions(WATER_DENSITY * thickness * moisture, snow_mass) / dt,
+        snow_covered=portions(jnp.zeros_like(humidity), 1.0),
+    )
 
 
 def portions(bare, snow_covered):
@@ -85,7 +103,7 @@ def first_guess(c: Conditions, ground_temperature, canopy_temperature) -> tuple[
 
 
 def solve_surface(
-    inputs: SurfaceInputs, ground_temperature, canopy_temperature, solver: str, known: Unknowns | None = None
+    inputs: SurfaceInputs, ground_temperature, canopy_temperature, solver: str, solution: Point | None = None
 ) -> SurfaceFluxes:
     """Fluxes of both portions at the solution of the coupled balance.
 
@@ -95,14 +113,14 @@ def solve_surface(
             iteration when ``solver`` is "converged").
         solver: "converged", or "linearised": one Newton step from the last step's temperatures, as
             MATSIRO6 does; what it leaves unbalanced is handed to the ground like any remainder.
-        known: the ``unknowns`` of an earlier solution with the same inputs, which is then only differentiated.
+        solution: the ``unknowns`` of an earlier solution with the same inputs, which is then only differentiated.
 
     Returns:
         SurfaceFluxes; ``balance_ground`` and ``balance_canopy`` are what the iteration left.
     """
     fixed = conditions(inputs)
-    if known is not None and solver == "converged":
-        return surface_fluxes(implicit_solution(_residual, _OPTIONS, known, fixed), fixed)
+    if solution is not None and solver == "converged":
+        return surface_fluxes(implicit_solution(_residual, _OPTIONS, solution, fixed), fixed)
     start = first_guess(fixed, ground_temperature, canopy_temperature)
     if solver == "converged":
         solution = implicit_solve(_residual, _OPTIONS, start, fixed)
@@ -111,3 +129,15 @@ def solve_surface(
     else:
         raise ValueError(f"solver must be 'converged' or 'linearised', not {solver!r}")
     return surface_fluxes(solution, fixed)
+
+
+def vapour_fluxes(surface: SurfaceFluxes, ground: Ground, area: Float[Array, "2 ..."]) -> VapourFluxes:
+    """Evaporation of soil and leaves on average over the portions, whose shares are ``area``."""
+    soil = area[0] * surface.evaporation_ground[0]
+    return VapourFluxes(
+        soil=soil,
+        soil_ice=ground.frozen[0] * soil,
+        transpiration=total(area * surface.transpiration),
+        canopy=total(area * surface.evaporation_canopy),
+        canopy_ice=total(area * surface.canopy_frozen * surface.evaporation_canopy),
+    )

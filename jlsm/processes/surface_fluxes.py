@@ -1,4 +1,4 @@
-"""Row 6: the fluxes of a surface whose temperatures, assimilation and stability are given.
+"""Row 7: the fluxes of a surface whose temperatures, assimilation and stability are given.
 
 Equations: MATSIRO6, chapter "Surface energy balance". What the five unknowns have no part in is prepared
 once (``conditions``): inside the iteration it would be computed once for every derivative taken.
@@ -25,6 +25,8 @@ from jlsm.constants import (
 from jlsm.numerics import at_least, at_most, decay_mean, ramp
 from jlsm.parameters import Vegetation
 from jlsm.processes.humidity import saturation_vapour_pressure, specific_humidity
+from jlsm.processes.radiation import Radiation
+from jlsm.processes.soil_heat import HeatColumn
 from jlsm.processes.solar import Atmosphere
 from jlsm.processes.stomata import (
     LeafEnvironment,
@@ -37,35 +39,44 @@ from jlsm.processes.stomata import (
     stomatal_conductance,
 )
 from jlsm.processes.turbulence import Roughness, bulk_coefficients, stability_per_buoyancy
+from jlsm.processes.vegetation import Canopy
 
 MELT_CONDUCTANCE = 100.0  # W m-2 K-1, slope of the melt branch; any positive value gives the same melt
 FREEZING_RANGE = 1.0  # K over which water on leaves freezes: a ramp in place of a step
 _NO_MELT = 1e3  # K above air: a portion without snow never reaches its melt branch
 
 
+class Ground(NamedTuple):
+    """What the ground or snow of both portions offers to evaporation, radiation and melt."""
+
+    emissivity: Float[Array, "..."]
+    humidity: Float[Array, "2 ..."]  # h_soil; 1 over snow
+    resistance: Float[Array, "2 ..."]  # r_soil, s m-1; 0 over snow
+    frozen: Float[Array, "2 ..."]  # share of its evaporation that is ice
+    available: Float[Array, "2 ..."]  # kg m-2 s-1: most it can lose in the step
+    snow_covered: Float[Array, "2 ..."]  # 0 or 1: which portion has a melt branch
+
+
+class SurfaceStores(NamedTuple):
+    """Water that leaves can give off."""
+
+    root_available: Float[Array, "..."]  # kg m-2 s-1: most that roots can take up in the step
+    canopy_water: Float[Array, "..."]  # kg m-2 on leaves
+    canopy_ice: Float[Array, "..."]  # kg m-2 on leaves
+
+
 class SurfaceInputs(NamedTuple):
-    """Everything the balance depends on. Portion-wise fields are ``[2, ...]``."""
+    """Everything the balance depends on."""
 
     air: Atmosphere
     vegetation: Vegetation
+    canopy: Canopy
+    light: Radiation
     rough: Roughness
     leaf: LeafEnvironment
-    leaf_area: Float[Array, "2 ..."]
-    shortwave_ground: Float[Array, "2 ..."]  # W m-2
-    shortwave_canopy: Float[Array, "2 ..."]  # W m-2
-    longwave_transmissivity: Float[Array, "2 ..."]
-    emissivity: Float[Array, "..."]
-    ground_humidity: Float[Array, "2 ..."]  # h_soil; 1 over snow
-    ground_resistance: Float[Array, "2 ..."]  # r_soil, s m-1; 0 over snow
-    ground_frozen: Float[Array, "2 ..."]  # share of ground evaporation that is ice
-    ground_available: Float[Array, "2 ..."]  # kg m-2 s-1: most the ground can lose in the step
-    root_available: Float[Array, "..."]  # kg m-2 s-1: most that roots can take up in the step
-    conductance: Float[Array, "2 ..."]  # W m-2 K-1 into the ground, implicit response included
-    conduction_reference: Float[Array, "2 ..."]  # K, first layer's end temperature without surface flux
-    snow_covered: Float[Array, "2 ..."]  # 0 or 1: which portion has a melt branch
-    canopy_water: Float[Array, "..."]  # kg m-2
-    canopy_ice: Float[Array, "..."]  # kg m-2
-    canopy_capacity: Float[Array, "2 ..."]  # kg m-2
+    ground: Ground
+    column: HeatColumn
+    stores: SurfaceStores
     dt: Float[Array, "..."]  # s
 
 
@@ -140,18 +151,30 @@ class SurfaceFluxes(NamedTuple):
     unknowns: tuple[Array, ...]  # where all this was evaluated
 
 
+class VapourFluxes(NamedTuple):
+    """Water given to the air below the snow and from leaves, grid mean, kg m-2 s-1."""
+
+    soil: Array  # liquid and ice
+    soil_ice: Array
+    transpiration: Array
+    canopy: Array  # of water on leaves, liquid and ice
+    canopy_ice: Array
+
+
 def conditions(s: SurfaceInputs) -> Conditions:
     """Everything in the balance that does not depend on its unknowns."""
-    air, vegetation, leaf = s.air, s.vegetation, s.leaf
+    air, vegetation, leaf, ground, stores = s.air, s.vegetation, s.leaf, s.ground, s.stores
+    leaf_area, clear, conductance = s.canopy.leaf_area, s.light.longwave_transmissivity, s.column.conductance
+    capacity = vegetation.canopy_water_capacity * leaf_area
     joins = (vegetation.light_coupling, vegetation.sink_coupling)
     moles = molar_conductance(1.0, air.pressure, air.potential_temperature)  # mol m-2 s-1 of a conductance of 1 m s-1
-    emission = s.emissivity * STEFAN_BOLTZMANN
-    incoming = s.emissivity * air.longwave
-    opaque = 1.0 - s.longwave_transmissivity
+    emission = ground.emissivity * STEFAN_BOLTZMANN
+    incoming = ground.emissivity * air.longwave
+    opaque = 1.0 - clear
     heat_capacity = HEAT_CAPACITY_AIR * air.density
     per_buoyancy = stability_per_buoyancy(s.rough, air.wind)
     # response of both balances to their own temperature, in neutral air and without evaporation
-    neutral = bulk_coefficients(s.rough, jnp.zeros_like(s.conductance), 0.0, 0.0, per_buoyancy)
+    neutral = bulk_coefficients(s.rough, jnp.zeros_like(conductance), 0.0, 0.0, per_buoyancy)
     exchange = heat_capacity * air.wind
     radiative = 4.0 * emission * air.temperature**3
     c3 = limits(c3_pathway(vegetation), *joins, leaf)
@@ -166,38 +189,38 @@ def conditions(s: SurfaceInputs) -> Conditions:
         rough=s.rough,
         per_buoyancy=per_buoyancy,
         # snow does not warm above freezing
-        ceiling=jnp.where(s.snow_covered > 0.0, FREEZING_POINT - air.potential_temperature, _NO_MELT),
+        ceiling=jnp.where(ground.snow_covered > 0.0, FREEZING_POINT - air.potential_temperature, _NO_MELT),
         c3=c3,
         c4=c4,
         canopy_mean=leaf.canopy_mean,
         c3_share=1.0 - vegetation.c4_fraction,
         c4_share=vegetation.c4_fraction,
-        moles_per_leaf=moles / s.leaf_area,
-        leaf_per_mole=s.leaf_area / moles,
-        leaf_area=s.leaf_area,
-        ground_humidity=s.ground_humidity,
-        ground_resistance=s.ground_resistance,
-        ground_available=s.ground_available,
-        ground_latent_heat=LATENT_HEAT_VAPORISATION + s.ground_frozen * LATENT_HEAT_FUSION,
-        root_available=s.root_available,
-        wetness=jnp.minimum(s.canopy_water, s.canopy_capacity) / s.canopy_capacity,
-        drying_time=s.dt / s.canopy_capacity,
-        canopy_water=s.canopy_water,
-        canopy_ice=s.canopy_ice,
+        moles_per_leaf=moles / leaf_area,
+        leaf_per_mole=leaf_area / moles,
+        leaf_area=leaf_area,
+        ground_humidity=ground.humidity,
+        ground_resistance=ground.resistance,
+        ground_available=ground.available,
+        ground_latent_heat=LATENT_HEAT_VAPORISATION + ground.frozen * LATENT_HEAT_FUSION,
+        root_available=stores.root_available,
+        wetness=jnp.minimum(stores.canopy_water, capacity) / capacity,
+        drying_time=s.dt / capacity,
+        canopy_water=stores.canopy_water,
+        canopy_ice=stores.canopy_ice,
         # water beyond what the leaves above the snow can hold (most of it, where they are buried) keeps its phase
-        exposed=jnp.minimum(s.canopy_capacity / jnp.maximum(s.canopy_water, s.canopy_capacity), 1.0),
+        exposed=jnp.minimum(capacity / jnp.maximum(stores.canopy_water, capacity), 1.0),
         fusion_rate=LATENT_HEAT_FUSION / s.dt,
         emission=emission,
-        clear=s.longwave_transmissivity,
+        clear=clear,
         opaque=opaque,
-        ground_gain=s.shortwave_ground + s.longwave_transmissivity * incoming,
-        canopy_gain=s.shortwave_canopy + opaque * incoming,
-        longwave_reflected=(1.0 - s.emissivity) * air.longwave,
-        conductance=s.conductance,
-        conduction_reference=s.conduction_reference,
+        ground_gain=s.light.ground + clear * incoming,
+        canopy_gain=s.light.canopy + opaque * incoming,
+        longwave_reflected=(1.0 - ground.emissivity) * air.longwave,
+        conductance=conductance,
+        conduction_reference=s.column.reference,
         c3_capacity=leaf.canopy_mean * (c3.vcmax + 1.0),
         c4_capacity=leaf.canopy_mean * (c4.vcmax + 1.0),
-        ground_stiffness=s.conductance + radiative + exchange * neutral.floor,
+        ground_stiffness=conductance + radiative + exchange * neutral.floor,
         canopy_stiffness=2.0 * opaque * radiative + exchange * neutral.leaves,
     )
 

@@ -9,14 +9,15 @@ from typing import Annotated
 
 import typer
 
+from jlsm.command_line.front_door import one_line_errors, prepare_jax
 from jlsm.errors import InputError
-from mdpl.one_line_errors import one_line_errors, prepare_jax
+from jlsm.loop_sizes import GRADIENT_LOOP_BYTES
 
 data_app = typer.Typer(help="Flux-tower data: the PLUMBER2 release, the embedded synthetic set.", no_args_is_help=True)
 
 
 @data_app.command("list")
-@one_line_errors
+@one_line_errors()
 def list_sites(
     igbp: Annotated[str | None, typer.Option(help="Only this vegetation class, e.g. CRO.")] = None,
     folder: Annotated[Path | None, typer.Option("-o", "--output", help="Folder of fetched towers.")] = None,
@@ -37,7 +38,7 @@ def list_sites(
 
 
 @data_app.command()
-@one_line_errors
+@one_line_errors("stopped: fetch again and the download goes on where it was")
 def fetch(
     sites: Annotated[list[str], typer.Argument(metavar="SITE ...", help="Codes such as DE-Geb, or five_crops.")],
     folder: Annotated[Path | None, typer.Option("-o", "--output", help="Where the files go; default: cache.")] = None,
@@ -54,14 +55,14 @@ def fetch(
 
 
 @data_app.command()
-@one_line_errors
+@one_line_errors()
 def synthetic(
     folder: Annotated[Path | None, typer.Option("-o", "--output", help="Copy them here; default: cache.")] = None,
 ) -> None:
     """Make the embedded five synthetic sites (about a minute the first time) and print their folder."""
     from mdpl.data.synthetic import copy_synthetic, five_crops_synthetic
 
-    prepare_jax()
+    prepare_jax(loop_bytes=GRADIENT_LOOP_BYTES)
     with _bar() as progress:
         source = five_crops_synthetic(progress)
         if folder is not None:

@@ -40,7 +40,7 @@ SYNTHETIC_COMMENT = (
 
 def met_series(code: str, weather: Weather) -> dict[str, np.ndarray]:
     """Every series of the Met file, ``[time]``, as stored (float32)."""
-    from jlsm._fill import mauna_loa_co2
+    from jlsm.io.gap_filling import mauna_loa_co2
 
     days = np.repeat(weather.days, STEPS_PER_DAY).astype("datetime64[D]")
     # values at the middle of each day, linear in between: leaves do not grow at midnight

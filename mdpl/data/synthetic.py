@@ -163,7 +163,7 @@ def lsm_fluxes(params, forcing, site, report: ProgressReport) -> dict[str, np.nd
     """Fluxes of jlsm after ``SPINUP_YEARS`` passes over the first year; one compiled program serves all of it."""
     import jax.numpy as jnp
 
-    from jlsm.model import stream
+    from jlsm.simulation import stream
     from jlsm.state import initial_state
 
     columns = forcing.Tair.shape[1:]

@@ -255,8 +255,11 @@ class Surrogate:
 def _steps_per_day(forcing: Forcing) -> tuple[int, ...]:
     """Steps in 24 h; both possibilities where the step is traced and the record fits either."""
     fitting = tuple(n for n in (48, 24) if forcing.steps % n == 0)
-    if not isinstance(forcing.dt, jax.core.Tracer):
+    try:
         lengths = set(np.ravel(np.asarray(forcing.dt)).tolist())
+    except jax.errors.TracerArrayConversionError:  # a traced step has no value yet
+        lengths = None
+    if lengths is not None:
         if len(lengths) != 1 or not lengths <= {1800.0, 3600.0}:
             raise InputError(
                 f"surrogate: time step {sorted(lengths)} s: it runs at 1800 s or at 3600 s, one for all sites"

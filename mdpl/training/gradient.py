@@ -3,7 +3,7 @@
 Sites are independent: the loss of site s depends on row s of the unknowns alone. Reverse mode differentiates the sum
 of all losses; forward mode pushes one tangent per *unknown of a site* (not per site and unknown) through all
 columns at once. Forward mode's cost is the vector lanes it adds, unknowns times columns; ``auto`` takes it up to the
-same number of lanes as ``jlsm.sensitivity.value_and_sensitivity``, and reverse mode beyond.
+same number of lanes as ``jlsm.simulation.sensitivity.value_and_sensitivity``, and reverse mode beyond.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jlsm.sensitivity import FORWARD_LANES
+from jlsm.simulation.sensitivity import FORWARD_LANES
 
 LossesOf = Callable[[Float[Array, "sites parameters"]], Float[Array, "sites"]]
 

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jlsm.errors import InputError
-from jlsm.sensitivity import LANES
+from jlsm.simulation.sensitivity import LANES
 from mdpl.model_paths import ModelPath
 from mdpl.towers.intervals import interval_means
 from mdpl.training.problem import Task

@@ -13,7 +13,7 @@ from mdpl.training.runner import RunParameters
 from mdpl.training.windows import Columns
 
 
-class NonFiniteError(ArithmeticError):
+class NonFiniteError(FloatingPointError):
     """A loss or gradient stopped being finite; ``details`` says where and with which parameters."""
 
     def __init__(self, message: str, details: dict):

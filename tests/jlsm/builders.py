@@ -142,8 +142,8 @@ def fake_state(temperature: float = 281.25) -> State:
 
 
 def fake_model(chunk: int = 40) -> types.ModuleType:
-    """A stand-in for ``jlsm.model`` with the same doors; its state counts the steps it has seen."""
-    module = types.ModuleType("jlsm.model")
+    """A stand-in for ``jlsm.simulation`` with the same doors; its state counts the steps it has seen."""
+    module = types.ModuleType("jlsm.simulation")
 
     def spin_up(params, forcing, site, years=3, state=None) -> State:
         return fake_state() if state is None else state

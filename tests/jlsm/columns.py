@@ -12,10 +12,10 @@ from hypothesis import strategies
 
 from jlsm.constants import FREEZING_POINT, STEFAN_BOLTZMANN
 from jlsm.forcing import Forcing, Site
-from jlsm.model import simulate
 from jlsm.parameters import Parameters, default_parameters, replace_parameters
 from jlsm.processes.humidity import saturation_vapour_pressure, specific_humidity
 from jlsm.processes.soil_freezing import liquid_limit
+from jlsm.simulation import simulate
 from jlsm.state import State, initial_state
 
 COLUMNS = 32

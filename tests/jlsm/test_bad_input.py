@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from jlsm import io
-from jlsm._read import REQUIRED
 from jlsm.errors import InputError, RepairWarning
+from jlsm.io.met import REQUIRED
 from tests.jlsm.builders import UNITS, met_series, write_met
 
 STEPS = 96

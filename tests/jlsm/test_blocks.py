@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jlsm._blocks import map_blocks, whole_vectors
+from jlsm.simulation.columns import map_blocks, whole_vectors
 
 
 def test_whole_vectors():

@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given
 from scipy.integrate import solve_ivp
 
-from jlsm.processes.canopy_water import DRIP_GROWTH, DRIP_RATE, canopy_water_balance
+from jlsm.processes.canopy_water import DRIP_GROWTH, DRIP_RATE, CanopyExchange, LeafWater, canopy_water_balance
 from tests.jlsm.columns import unit_cube
 
 DT = 1800.0
@@ -17,8 +17,9 @@ DT = 1800.0
 def balance(
     water=0.1, frozen=0.0, evaporation=0.0, frozen_evaporation=0.0, rain=0.0, snow=0.0, lai=2.0, per_leaf=0.2, dt=DT
 ):
-    arguments = (water, frozen * water, evaporation, frozen_evaporation, rain, snow, lai, per_leaf, dt)
-    return canopy_water_balance(*(jnp.asarray(a) for a in arguments))
+    leaves = LeafWater(water, frozen * water)
+    exchange = CanopyExchange(evaporation, frozen_evaporation, rain, snow)
+    return canopy_water_balance(*jax.tree.map(jnp.asarray, (leaves, exchange, lai, per_leaf, dt)))
 
 
 @given(unit_cube(8))

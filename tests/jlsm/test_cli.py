@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 import jlsm
 from jlsm import io
-from jlsm.cli import app
+from jlsm.command_line.app import app
 from jlsm.parameters import PARAMETERS
 from tests.jlsm.builders import fake_model, fake_outputs, met_series, write_met
 
@@ -27,16 +27,16 @@ REPOSITORY = Path(__file__).parents[2]
 
 @pytest.fixture
 def model(monkeypatch):
-    """The stand-in in place of ``jlsm.model``; the precision and cache settings of jax are put back afterwards."""
+    """The stand-in in place of ``jlsm.simulation``; the precision and cache settings of jax are put back afterwards."""
     fake = fake_model()
-    monkeypatch.setitem(sys.modules, "jlsm.model", fake)
-    monkeypatch.setattr(jlsm, "model", fake, raising=False)
-    monkeypatch.delitem(sys.modules, "jlsm._run", raising=False)
+    monkeypatch.setitem(sys.modules, "jlsm.simulation", fake)
+    monkeypatch.setattr(jlsm, "simulation", fake, raising=False)
+    monkeypatch.delitem(sys.modules, "jlsm.command_line.run_file", raising=False)
     before = {name: getattr(jax.config, name) for name in ("jax_enable_x64", "jax_compilation_cache_dir")}
     yield fake
     for name, value in before.items():
         jax.config.update(name, value)
-    sys.modules.pop("jlsm._run", None)
+    sys.modules.pop("jlsm.command_line.run_file", None)
 
 
 @pytest.fixture
@@ -233,7 +233,7 @@ def test_parameters_of_a_site(folder):
 
 
 def test_help_does_not_wait_for_jax():
-    code = "import sys, jlsm.cli; sys.exit('jax' in sys.modules)"
+    code = "import sys, jlsm.command_line.app; sys.exit('jax' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, check=False).returncode == 0
 
 
@@ -245,7 +245,10 @@ def test_the_real_model_restarts_to_the_same_bits(folder):
     def command(*arguments: str) -> None:
         environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
         subprocess.run(
-            [sys.executable, "-m", "jlsm.cli", "run", "m.nc", *arguments], cwd=folder, env=environment, check=True
+            [sys.executable, "-m", "jlsm.command_line", "run", "m.nc", *arguments],
+            cwd=folder,
+            env=environment,
+            check=True,
         )
 
     # a common start: the default one is at the mean air temperature of the record, which a cut changes

@@ -16,9 +16,9 @@ from hypothesis import given, settings
 
 from jlsm.forcing import stack_sites
 from jlsm.io import load_forcing
-from jlsm.model import simulate
 from jlsm.parameters import PARAMETERS, default_parameters, replace_parameters
 from jlsm.processes.soil_freezing import liquid_limit
+from jlsm.simulation import simulate
 from jlsm.state import initial_state
 from tests.jlsm.columns import (
     COLUMNS,

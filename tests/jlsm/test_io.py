@@ -19,9 +19,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jlsm import io
-from jlsm._fill import mauna_loa_co2
 from jlsm.errors import InputError, RepairWarning
 from jlsm.forcing import METEOROLOGY, stack_sites
+from jlsm.io.gap_filling import mauna_loa_co2
 from jlsm.outputs import output_fields
 from jlsm.parameters import PARAMETERS, default_parameters, get_parameter, replace_parameters
 from tests.jlsm.builders import DATA, fake_outputs, fake_state, met_series, real_met_files, write_met

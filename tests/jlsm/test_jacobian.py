@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jlsm.numerics.jacobian import jacobian
+from jlsm.numerics.jaxprs.entries import jacobian_entries
 
 X = (jnp.linspace(0.2, 0.9, 4), jnp.linspace(1.5, 0.5, 4), jnp.linspace(-1.0, 1.0, 4))
 
@@ -24,7 +24,7 @@ def equations(a, b, c):
 
 
 def test_entries_equal_those_of_jax():
-    values, rows = jacobian(equations, X)
+    values, rows = jacobian_entries(equations, X)
     np.testing.assert_allclose(values, equations(*X), rtol=1e-15)
     expected = jax.vmap(jax.jacfwd(equations, argnums=(0, 1, 2)), out_axes=-1)(*X)
     for row, wanted in zip(rows, expected, strict=True):
@@ -33,7 +33,7 @@ def test_entries_equal_those_of_jax():
 
 
 def test_zeros_by_structure_are_found():
-    _, rows = jacobian(equations, X)
+    _, rows = jacobian_entries(equations, X)
     found = [[entry is not None for entry in row] for row in rows]
     assert found == [[True, True, True], [True, True, False], [False, False, True], [True, True, False], [False] * 3]
 
@@ -51,18 +51,18 @@ def test_it_takes_less_arithmetic_than_one_derivative_by_each():
     def by_each(*x):
         return [jax.jvp(lambda v, k=k: chain(*x[:k], v, *x[k + 1 :]), (x[k],), (x[k],)) for k in range(3)]
 
-    assert operations(lambda *x: jacobian(chain, x)[1]) < 0.7 * operations(by_each)
+    assert operations(lambda *x: jacobian_entries(chain, x)[1]) < 0.7 * operations(by_each)
 
 
 def test_what_is_not_elementwise_is_refused():
     with pytest.raises(ValueError, match="only elementwise functions have entries, this one has: reduce_sum"):
-        jacobian(lambda a, b: (a * b, jnp.sum(a) + b), X[:2])
+        jacobian_entries(lambda a, b: (a * b, jnp.sum(a) + b), X[:2])
 
 
 def test_it_has_derivatives_of_its_own():
     """Second derivatives go through it."""
 
     def slope(a):
-        return jacobian(lambda a: (jnp.exp(2.0 * a),), (a,))[1][0][0][0]
+        return jacobian_entries(lambda a: (jnp.exp(2.0 * a),), (a,))[1][0][0][0]
 
     np.testing.assert_allclose(jax.grad(slope)(X[0])[0], 4.0 * np.exp(0.4), rtol=1e-13)

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from jlsm.forcing import METEOROLOGY, Forcing, stack_sites
-from jlsm.model import simulate, spin_up, stream
 from jlsm.parameters import PARAMETERS, get_parameter, replace_parameters
-from jlsm.sensitivity import value_and_sensitivity
+from jlsm.simulation import simulate, spin_up, stream
+from jlsm.simulation.sensitivity import value_and_sensitivity
 from tests.jlsm.columns import (
     COLUMNS,
     STEPS,

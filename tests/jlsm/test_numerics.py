@@ -15,8 +15,8 @@ from jlsm.numerics import (
     at_least,
     at_most,
     decay_mean,
-    implicit,
     implicit_solve,
+    newton,
     power,
     ramp,
     running_total,
@@ -25,7 +25,7 @@ from jlsm.numerics import (
     solve_tridiagonal,
     total,
 )
-from jlsm.numerics.implicit import NewtonOptions, newton_step
+from jlsm.numerics.newton import NewtonOptions, newton_step
 from tests.jlsm.columns import unit_cube
 
 
@@ -151,7 +151,7 @@ def test_a_singular_corrected_jacobian_does_not_harm(monkeypatch, entry):
     matrix, offset = random_system(columns=5)  # a shape of its own: nothing compiled before is used
     expected = solve(matrix, offset)
     calls = []
-    monkeypatch.setattr(implicit, "_secant", lambda *given: calls.append(1) or spoil(*given))
+    monkeypatch.setattr(newton, "_secant", lambda *given: calls.append(1) or spoil(*given))
     begin = tuple(jnp.zeros_like(offset))
     options = OPTIONS._replace(most=481)
     found = jnp.stack(implicit_solve(nonlinear, options, begin, (matrix, offset)))

@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax import export
 
-from jlsm.numerics import pieces
-from jlsm.numerics.cutting import cuts, places_for
-from jlsm.numerics.operations import Value
-from jlsm.numerics.packing import pack
-from jlsm.numerics.pieces import scan_in_pieces
+from jlsm.numerics.jaxprs import pieces
+from jlsm.numerics.jaxprs.cutting import cuts, places_for
+from jlsm.numerics.jaxprs.operations import Computed
+from jlsm.numerics.jaxprs.packing import pack_tree
+from jlsm.numerics.jaxprs.pieces import scan_in_pieces
 
 ON = jnp.asarray(True)
 BETWEEN = jnp.linspace(-1.0, 2.0, 5)
@@ -107,7 +107,7 @@ def test_small_loops_leave_what_stays_the_same_to_be_evaluated_before(monkeypatc
 
 
 def test_places_are_taken_again():
-    values = [Value(jax.typeof(jnp.ones(3))) for _ in range(40)]
+    values = [Computed(jax.typeof(jnp.ones(3))) for _ in range(40)]
     last = {value: number + 1 for number, value in enumerate(values)}
     which, places = places_for([[value] for value in values], list(range(40)), last)
     assert 2 <= len(places) <= 3
@@ -132,9 +132,9 @@ def test_cuts_cover_everything_once(weights, crossed, begin):
 
 def test_packing_keeps_types_order_and_axes_in_front():
     tree = {"a": jnp.arange(6.0).reshape(2, 3), "b": (jnp.asarray([True, False]), jnp.arange(2)), "c": jnp.ones((2, 1))}
-    close(pack(tree).unpack(), tree)
-    assert len(pack(tree).arrays) == 3
-    close(pack(tree, leading=1).unpack(), tree)
-    assert [x.shape for x in pack(tree, leading=1).arrays] == [(2, 4), (2, 1), (2, 1)]
-    close(jax.tree.map(lambda x: x[1], pack(tree, leading=1)).unpack(), jax.tree.map(lambda x: x[1], tree))
-    assert pack(()).unpack() == ()
+    close(pack_tree(tree).unpack(), tree)
+    assert len(pack_tree(tree).arrays) == 3
+    close(pack_tree(tree, leading=1).unpack(), tree)
+    assert [x.shape for x in pack_tree(tree, leading=1).arrays] == [(2, 4), (2, 1), (2, 1)]
+    close(jax.tree.map(lambda x: x[1], pack_tree(tree, leading=1)).unpack(), jax.tree.map(lambda x: x[1], tree))
+    assert pack_tree(()).unpack() == ()

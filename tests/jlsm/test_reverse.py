@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from jlsm.forcing import Forcing
-from jlsm.model import simulate
-from jlsm.numerics.reverse import scan_chunks
-from jlsm.numerics.scan import Scan
+from jlsm.numerics.jaxprs.reverse import scan_chunks
+from jlsm.numerics.time_loop import Scan
 from jlsm.parameters import get_parameter, replace_parameters
+from jlsm.simulation import Checkpointed, ReverseOnly, simulate
 from tests.jlsm.columns import COLUMNS, KNOBS, STEPS, scenarios
 from tests.jlsm.test_derivatives import two_days
 
@@ -31,7 +31,9 @@ def loss(arguments, forcing: Forcing, site, **options):
     return jnp.sum(counted) / STEPS + jnp.sum(stores) + jnp.sum(0.01 * last.snow_mass + 0.3 * last.canopy_water)
 
 
-ours, theirs = (jax.jit(jax.value_and_grad(partial(loss, reverse=reverse))) for reverse in (True, False))
+ours, theirs = (
+    jax.jit(jax.value_and_grad(partial(loss, adjoint=adjoint))) for adjoint in (ReverseOnly(), Checkpointed())
+)
 
 
 def arguments_of(params, forcing: Forcing, site, state):
@@ -82,7 +84,7 @@ def test_it_equals_what_jax_derives():
 def test_a_trajectory_worked_out_again_gives_the_same():
     (params, state), forcing, site = two_days()
     arguments = arguments_of(params, forcing, site, state)
-    again = jax.jit(jax.value_and_grad(partial(loss, reverse=True, trajectory_bytes=0)))
+    again = jax.jit(jax.value_and_grad(partial(loss, adjoint=ReverseOnly(trajectory_bytes=0))))
     (value, found), (expected_value, expected) = again(*arguments), ours(*arguments)
     np.testing.assert_allclose(value, expected_value, rtol=1e-12)
     assert_same(found, expected)
@@ -93,7 +95,7 @@ def test_a_trajectory_worked_out_again_gives_the_same():
 GROWTH = Scan(
     prepare=lambda constants, rows: (rows["rain"] * constants["share"], rows["day"]),
     step=lambda c, s, x: (s * c["keep"] + x[0], s * x[0], s),
-    known=lambda c, s, x, found: (s * c["keep"] + x[0], s * x[0]),
+    solved=lambda c, s, x, solution: (s * c["keep"] + x[0], s * x[0]),
 )
 
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 import jlsm
-from jlsm.numerics.forward import scan_tangents
-from jlsm.numerics.scan import Scan
-from jlsm.numerics.tangents import push
+from jlsm.numerics.jaxprs.elimination import push
+from jlsm.numerics.jaxprs.forward import scan_tangents
+from jlsm.numerics.time_loop import Scan
 from tests.jlsm.columns import COLUMNS, KNOBS, STEPS, scenarios
 from tests.jlsm.test_derivatives import two_days
 
@@ -235,5 +235,7 @@ def test_bad_input_is_named():
         jlsm.sensitivities(params, ("vcmax25", "vegetation.vcmax25"), forcing, site, state)
     with pytest.raises(ValueError, match="directions is empty"):
         jlsm.simulate_tangents(params, {}, forcing, site, state)
-    with pytest.raises(ValueError, match="chunk=7"):
-        jlsm.simulate_tangents(params, {"vcmax25": jnp.ones((COLUMNS, 1))}, forcing, site, state, chunk=7)
+    with pytest.raises(TypeError, match="unexpected keyword argument 'chunks'"):
+        jlsm.simulate_tangents(params, {"vcmax25": jnp.ones((COLUMNS, 1))}, forcing, site, state, chunks=7)
+    with pytest.warns(DeprecationWarning, match="has no effect"), pytest.raises(jlsm.InputError):
+        jlsm.simulate_tangents(params, {"vcmax": jnp.ones((COLUMNS, 1))}, forcing, site, state, chunk=7)

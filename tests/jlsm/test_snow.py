@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 
 from jlsm.constants import FREEZING_POINT, HEAT_CAPACITY_ICE, LATENT_HEAT_FUSION
-from jlsm.processes.snow import aged_albedo, snow_cover, update_snow
+from jlsm.processes.snow import SnowExchange, SnowSurface, aged_albedo, snow_cover, update_snow
 from tests.jlsm.columns import make_parameters, unit_cube
 
 SNOW = make_parameters().snow
@@ -33,17 +33,9 @@ def test_mass_and_energy_are_conserved(u):
     sublimation = np.where(u[:, 6] > 0.3, np.minimum(3e-3 * u[:, 6] ** 4, limit), -1e-4 * u[:, 6])
     rain, snowfall = 3e-3 * u[:, 7] ** 2, 3e-3 * u[:, 8] ** 2
     direct, falling = snowfall * u[:, 9], FREEZING_POINT - 30.0 * u[:, 10]
-    arguments = (
-        temperature,
-        np.stack([np.full(32, 0.8), np.full(32, 0.5)]),
-        melt,
-        sublimation,
-        rain,
-        snowfall,
-        direct,
-        falling,
-    )
-    after = update_snow(SNOW, cover, *map(jnp.asarray, arguments), jnp.asarray(DT))
+    surface = SnowSurface(temperature, np.stack([np.full(32, 0.8), np.full(32, 0.5)]))
+    exchange = SnowExchange(melt, sublimation, rain, snowfall, direct, falling)
+    after = update_snow(SNOW, cover, *jax.tree.map(jnp.asarray, (surface, exchange)), jnp.asarray(DT))
     fraction = np.asarray(cover.fraction)
 
     gained = (snowfall + fraction * (rain - sublimation)) * DT - np.asarray(after.water) * DT
@@ -85,10 +77,10 @@ def test_a_first_flake_has_finite_derivatives(mass):
     snow = jax.tree.map(lambda leaf: leaf[0], SNOW)
 
     def after(mass, snowfall, melt):
-        pack = update_snow(
-            snow, snow_cover(mass, snow), jnp.full((3,), 272.0), jnp.asarray([0.9, 0.7]), melt, jnp.asarray(0.0),
-            jnp.asarray(0.0), snowfall, snowfall, jnp.asarray(270.0), jnp.asarray(DT),
-        )  # fmt: skip
+        surface = SnowSurface(jnp.full((3,), 272.0), jnp.asarray([0.9, 0.7]))
+        nothing = jnp.asarray(0.0)
+        exchange = SnowExchange(melt, nothing, nothing, snowfall, snowfall, jnp.asarray(270.0))
+        pack = update_snow(snow, snow_cover(mass, snow), surface, exchange, jnp.asarray(DT))
         cover = snow_cover(pack.mass, snow)
         return pack.mass + pack.water + pack.heat + cover.fraction + pack.albedo.sum() + pack.temperature.sum()
 
@@ -101,12 +93,15 @@ def test_melt_takes_the_energy_it_needs():
     mass = jnp.full((32,), 50.0)
     cover = snow_cover(mass, SNOW)
     zero = jnp.zeros(32)
-    at_freezing = jnp.full((3, 32), FREEZING_POINT)
-    albedo = jnp.full((2, 32), 0.7)
-    after = update_snow(SNOW, cover, at_freezing, albedo, zero + 100.0, zero, zero, zero, zero, zero + 270.0, DT)
+    at_freezing = SnowSurface(jnp.full((3, 32), FREEZING_POINT), jnp.full((2, 32), 0.7))
+
+    def melting(energy):
+        return update_snow(SNOW, cover, at_freezing, SnowExchange(zero + energy, *[zero] * 4, zero + 270.0), DT)
+
+    after = melting(100.0)
     np.testing.assert_allclose(after.melt * DT, 100.0 * DT / LATENT_HEAT_FUSION * cover.fraction, rtol=1e-12)
     # far more than there is snow: all melts, the rest of the heat goes to the soil
-    after = update_snow(SNOW, cover, at_freezing, albedo, zero + 2e4, zero, zero, zero, zero, zero + 270.0, DT)
+    after = melting(2e4)
     np.testing.assert_allclose(after.mass, 0.0, atol=1e-12)
     np.testing.assert_allclose(after.heat * DT, 2e4 * DT * cover.fraction - LATENT_HEAT_FUSION * mass, rtol=1e-9)
 

@@ -20,7 +20,13 @@ from jlsm.constants import (
 )
 from jlsm.processes.snow import snow_cover
 from jlsm.processes.soil_freezing import freezing, liquid_limit
-from jlsm.processes.soil_heat import heat_column, soil_heat_capacity, soil_heat_conductivity, temperature_change
+from jlsm.processes.soil_heat import (
+    SoilLayers,
+    heat_column,
+    soil_heat_capacity,
+    soil_heat_conductivity,
+    temperature_change,
+)
 from tests.jlsm.columns import as_float32, make_parameters, single, unit_cube, with_fields
 
 ONE = single(make_parameters())
@@ -44,7 +50,9 @@ def freeze_from_above(soil, water, warm, cold, thickness, dt, days):
 
     def body(carry, _):
         temperature, ice = carry
-        column = heat_column(soil, ONE.snow, cover, thickness, temperature, moisture, no_snow, no_pond, dt)
+        column = heat_column(
+            soil, ONE.snow, cover, SoilLayers(thickness, temperature, moisture, ice, no_pond), no_snow, dt
+        )
         flux = column.conductance[0] * (FREEZING_POINT - cold - column.reference[0])
         temperature = temperature + temperature_change(column, jnp.stack([flux, 0.0]))[1]
         frozen = freezing(soil, temperature, moisture, ice, capacity, thickness)

@@ -10,7 +10,13 @@ from hypothesis import given
 
 from jlsm.constants import HEAT_CAPACITY_ICE, SOIL_LAYER_THICKNESS
 from jlsm.processes.snow import snow_cover
-from jlsm.processes.soil_heat import heat_column, soil_heat_capacity, soil_heat_conductivity, temperature_change
+from jlsm.processes.soil_heat import (
+    SoilLayers,
+    heat_column,
+    soil_heat_capacity,
+    soil_heat_conductivity,
+    temperature_change,
+)
 from tests.jlsm.columns import make_parameters, make_state, single, unit_cube
 
 PARAMS = make_parameters()
@@ -23,7 +29,8 @@ def bare_step(thickness, temperature, surface, dt):
     """Soil temperature and ground heat flux after a step below a surface of given temperature."""
     moisture = jnp.full(thickness.shape, MOISTURE)
     cold = jnp.full((3,), 273.15)
-    column = heat_column(ONE.soil, ONE.snow, BARE, thickness, temperature, moisture, cold, jnp.asarray(0.0), dt)
+    layers = SoilLayers(thickness, temperature, moisture, jnp.zeros_like(moisture), jnp.asarray(0.0))
+    column = heat_column(ONE.soil, ONE.snow, BARE, layers, cold, dt)
     flux = column.conductance[0] * (surface - column.reference[0])
     return temperature + temperature_change(column, jnp.stack([flux, 0.0]))[1], flux
 
@@ -101,10 +108,8 @@ def test_heat_goes_where_the_fluxes_say(u):
     soil, snow = 240.0 + 70.0 * u[:, 1:7].T, 233.15 + 40.0 * u[:, 7:10].T
     state = make_state(PARAMS)
     pond, flux = 100.0 * u[:, 10], np.stack([-300.0 + 800.0 * u[:, 11], -300.0 + 800.0 * u[:, 10]])
-    column = heat_column(
-        PARAMS.soil, PARAMS.snow, cover, thickness, jnp.asarray(soil), state.soil_moisture, jnp.asarray(snow),
-        jnp.asarray(pond), jnp.asarray(1800.0),
-    )  # fmt: skip
+    layers = SoilLayers(thickness, jnp.asarray(soil), state.soil_moisture, state.soil_ice, jnp.asarray(pond))
+    column = heat_column(PARAMS.soil, PARAMS.snow, cover, layers, jnp.asarray(snow), jnp.asarray(1800.0))
     snow_change, soil_change = temperature_change(column, jnp.asarray(flux))
     gained = (column.soil_capacity * soil_change).sum(axis=0) + (
         HEAT_CAPACITY_ICE * cover.fraction * cover.layer_mass * snow_change

@@ -9,7 +9,7 @@ from hypothesis import given
 from scipy.integrate import solve_ivp
 
 from jlsm.constants import SOIL_LAYER_THICKNESS, WATER_DENSITY
-from jlsm.processes.soil_water import confine, hydraulics, root_fractions, water_movement
+from jlsm.processes.soil_water import hydraulics, root_fractions, water_movement
 from tests.jlsm.columns import make_parameters, single, unit_cube
 
 PARAMS = make_parameters()
@@ -113,22 +113,6 @@ def test_movement_conserves_water(u):
     scale = np.abs(WATER_DENSITY * np.asarray(THICKNESS)[:, None] * np.asarray(change)).max(axis=0)
     np.testing.assert_allclose(gained, came, atol=1e-13 * max(scale.max(), 1.0) * 10)
     assert np.isfinite(change).all()
-
-
-@given(unit_cube(18))
-def test_confine_keeps_limits_and_total(u):
-    mass = WATER_DENSITY * np.array(SOIL_LAYER_THICKNESS)[:, None]
-    least, most = 0.2 * u[:, :6].T * mass, (0.2 + 0.4 * u[:, 6:12].T) * mass
-    water = (1.6 * u[:, 12:].T - 0.4) * mass  # from far below the limits to far above
-    inside, excess = confine(*map(jnp.asarray, (water, least, most)))
-    inside, excess = np.asarray(inside), np.asarray(excess)
-    np.testing.assert_allclose(inside.sum(axis=0) + excess, water.sum(axis=0), rtol=1e-13, atol=1e-10)
-    assert (inside >= least - 1e-12).all() and (inside <= most + 1e-12).all()
-    # an excess only where everything is full, a shortage only where everything is at its least
-    np.testing.assert_allclose(inside[:, excess > 1e-9], most[:, excess > 1e-9], atol=1e-9)
-    np.testing.assert_allclose(inside[:, excess < -1e-9], least[:, excess < -1e-9], atol=1e-9)
-    untouched = ((water >= least) & (water <= most)).all(axis=0)
-    np.testing.assert_array_equal(inside[:, untouched], water[:, untouched])
 
 
 def infiltrate(thickness, dt, hours=6.0, rain=1e-3):

@@ -6,8 +6,9 @@ import os
 
 import pytest
 
-from jlsm import _xla
-from jlsm._xla import FORWARD_LOOP_BYTES, prefer_cpu_flags
+from jlsm.command_line import xla_flags
+from jlsm.command_line.xla_flags import prefer_cpu_flags
+from jlsm.loop_sizes import FORWARD_LOOP_BYTES
 
 
 @pytest.mark.parametrize("own", ["", "--xla_cpu_enable_fast_math=false"])
@@ -18,7 +19,7 @@ def test_flags_of_the_user_stay(monkeypatch, own):
 
 
 def test_flags_where_there_are_none(monkeypatch):
-    monkeypatch.setattr(_xla, "_accelerated", lambda: False)
+    monkeypatch.setattr(xla_flags, "_accelerated", lambda: False)
     monkeypatch.setenv("XLA_FLAGS", "to be restored")
     monkeypatch.delenv("XLA_FLAGS")
     prefer_cpu_flags(1234)
@@ -27,7 +28,7 @@ def test_flags_where_there_are_none(monkeypatch):
 
 @pytest.mark.parametrize("columns, first_level", [(1, True), (64, False)])
 def test_few_columns_take_the_first_level(monkeypatch, columns, first_level):
-    monkeypatch.setattr(_xla, "_accelerated", lambda: False)
+    monkeypatch.setattr(xla_flags, "_accelerated", lambda: False)
     monkeypatch.setenv("XLA_FLAGS", "to be restored")
     monkeypatch.delenv("XLA_FLAGS")
     prefer_cpu_flags(1234, columns)
@@ -36,7 +37,7 @@ def test_few_columns_take_the_first_level(monkeypatch, columns, first_level):
 
 @pytest.mark.parametrize(("platforms", "left_alone"), [("", True), ("cuda,cpu", True), ("cpu", False)])
 def test_a_gpu_is_left_alone(monkeypatch, platforms, left_alone):
-    monkeypatch.setattr(_xla, "entry_points", lambda group: [group])
+    monkeypatch.setattr(xla_flags, "entry_points", lambda group: [group])
     monkeypatch.setenv("JAX_PLATFORMS", platforms)
     monkeypatch.setenv("XLA_FLAGS", "to be restored")
     monkeypatch.delenv("XLA_FLAGS")

@@ -12,7 +12,7 @@ import pytest
 
 from jlsm.errors import InputError
 from jlsm.parameters import PARAMETERS, default_parameters, get_parameter
-from jlsm.sensitivity import FORWARD_LANES
+from jlsm.simulation.sensitivity import FORWARD_LANES
 from mdpl.calibration import calibrate
 from mdpl.config import Config
 from mdpl.towers.features import SERIES_SCALES, site_features
@@ -135,7 +135,7 @@ def test_chain_rule_through_network_and_model(mode):
 
 
 def test_auto_takes_forward_mode_by_lanes():
-    """Unknowns times columns decide, with the limit of jlsm.sensitivity; a custom_vjp has no forward mode."""
+    """Unknowns times columns decide, with the limit of jlsm.simulation; a custom_vjp has no forward mode."""
 
     @jax.custom_vjp
     def losses_of(u):

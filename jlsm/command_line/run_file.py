@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import jax
 import numpy as np
 
-from jlsm import io, model
+from jlsm import io, simulation
 from jlsm.errors import InputError
 from jlsm.forcing import Forcing
 from jlsm.outputs import Outputs, output_fields
@@ -17,17 +18,32 @@ from jlsm.parameters import Parameters, default_parameters
 DEFAULT_SPINUP_YEARS = 3
 
 
+@dataclass(frozen=True)
+class RunOptions:
+    """How ``run_file`` runs the model.
+
+    Attributes:
+        parameters: TOML file whose values replace the defaults of the site's classes.
+        spinup_years: years run over the record's beginning first; None is 3, or 0 when ``state`` is set.
+        state: saved state to start from; a RepairWarning says where it is of another site, or (without spin-up) of
+            another time than the start of the record.
+        save_state: file for the state at the end.
+        lai, start, stop: as in ``load_forcing``.
+    """
+
+    parameters: Path | None = None
+    spinup_years: int | None = None
+    state: Path | None = None
+    save_state: Path | None = None
+    lai: str = "LAI"
+    start: str | None = None
+    stop: str | None = None
+
+
 def run_file(
     met: Path,
     result: Path,
-    *,
-    parameters: Path | None = None,
-    spinup_years: int | None = None,
-    state: Path | None = None,
-    save_state: Path | None = None,
-    lai: str = "LAI",
-    start: str | None = None,
-    stop: str | None = None,
+    options: RunOptions = RunOptions(),
     report: Callable[[str, int, int | None], object] = lambda text, done, total: None,
 ) -> int:
     """Run the model over a Met file and write its result, whole or not at all, in flat memory.
@@ -35,12 +51,6 @@ def run_file(
     Args:
         met: PLUMBER2 Met file.
         result: NetCDF file to write.
-        parameters: TOML file whose values replace the defaults of the site's classes.
-        spinup_years: years run over the record's beginning first; None is 3, or 0 when ``state`` is given.
-        state: saved state to start from; a RepairWarning says where it is of another site, or (without spin-up) of
-            another time than the start of the record.
-        save_state: file for the state at the end.
-        lai, start, stop: as in ``load_forcing``.
         report: called with (what is going on, steps done, steps in all or None).
 
     Returns:
@@ -50,11 +60,14 @@ def run_file(
         InputError: bad input, or a path that cannot be written.
         FloatingPointError: the model gave a value that is not finite.
     """
-    forcing, site = io.load_forcing(met, lai=lai, start=start, stop=stop)
+    state = options.state
+    forcing, site = io.load_forcing(met, lai=options.lai, start=options.start, stop=options.stop)
     params = default_parameters(site)
-    if parameters is not None:
-        params = io.read_parameters(parameters, params, steps=forcing.steps)
-    years = spinup_years if spinup_years is not None else (DEFAULT_SPINUP_YEARS if state is None else 0)
+    if options.parameters is not None:
+        params = io.read_parameters(options.parameters, params, steps=forcing.steps)
+    years = DEFAULT_SPINUP_YEARS if state is None else 0
+    if options.spinup_years is not None:
+        years = options.spinup_years
     # a state that is spun up further need not be of the time at which the record starts
     now = io.load_state(state, site, forcing if years == 0 else None) if state is not None else None
     if now is not None and now.canopy_water.ndim:
@@ -64,17 +77,17 @@ def run_file(
     with io.OutputWriter(result, {"history": history}) as writer:
         if now is None or years > 0:
             report(f"{name}: compile, spin up", 0, None)
-            now = model.spin_up(params, forcing, site, years=years, state=now)
+            now = simulation.spin_up(params, forcing, site, years=years, state=now)
         report(name, 0, forcing.steps)
-        for steps, out, reached in model.stream(params, forcing, site, now):
+        for steps, out, reached in simulation.stream(params, forcing, site, now):
             window = forcing.window(steps.start, steps.stop)
             _check_finite(name, out, window)
             writer.append(io.to_dataset(out, window, site, _parameters_window(params, steps)))
             now = reached
             report(name, steps.stop, forcing.steps)
-        if save_state is not None:
+        if options.save_state is not None:
             description = f"{name} after step {forcing.steps} of {met.name}"
-            io.save_state(now, save_state, site, forcing, description=description)
+            io.save_state(now, options.save_state, site, forcing, description=description)
     return forcing.steps
 
 

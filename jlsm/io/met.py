@@ -16,8 +16,10 @@ import jax.numpy as jnp
 import netCDF4
 import numpy as np
 
-from jlsm import _fill, _time_axis
-from jlsm._checks import (
+from jlsm.errors import InputError, RepairWarning
+from jlsm.forcing import Forcing, Site
+from jlsm.io import gap_filling, time_axis
+from jlsm.io.checks import (
     RULES,
     check_amounts,
     check_range,
@@ -26,8 +28,6 @@ from jlsm._checks import (
     first_missing,
     plain_unit,
 )
-from jlsm.errors import InputError, RepairWarning
-from jlsm.forcing import Forcing, Site
 
 REQUIRED = ("Tair", "Psurf", "SWdown", "LWdown", "Wind", "Precip")
 """Variables that must be there and complete; ``Qair`` joins them unless RH or VPD can stand in."""
@@ -63,17 +63,17 @@ def load_forcing(
         raise InputError(f"lai {lai!r} is unknown: use 'LAI' or 'LAI_alternative'")
     with _open(path) as (file, dataset):
         times = _times(file, dataset)
-        _time_axis.check_order(file, times)
-        steps = _time_axis.select(file, times, start, stop)
+        time_axis.check_order(file, times)
+        steps = time_axis.select(file, times, start, stop)
         times = times[steps]
-        dt = _time_axis.step_length(file, times)
+        dt = time_axis.step_length(file, times)
         site = _site(file, dataset)
         latitude = float(site.latitude)
         series = {name: _complete(file, dataset, name, steps, times) for name in REQUIRED}
         humidity = _optional(file, dataset, "RH", steps, times)
         series["Qair"] = _humidity(file, dataset, steps, times, series, humidity)
         check_amounts(file, series, times, dt, latitude)
-        series["CO2air"] = _fill.fill_co2(file, _optional(file, dataset, "CO2air", steps, times), times)
+        series["CO2air"] = gap_filling.fill_co2(file, _optional(file, dataset, "CO2air", steps, times), times)
         series["LAI"] = _leaf_area(file, dataset, lai, steps, times, site)
     days = times.astype("datetime64[D]")
     forcing = Forcing(
@@ -137,7 +137,7 @@ def _times(file: str, dataset: netCDF4.Dataset) -> np.ndarray:
     units = getattr(variable, "units", None)
     if units is None:
         raise InputError(f"{file}: time has no units attribute: add 'seconds since YYYY-MM-DD hh:mm:ss'")
-    return _time_axis.decode(
+    return time_axis.decode(
         file, _numbers(file, dataset, "time"), str(units), str(getattr(variable, "calendar", "standard"))
     )
 
@@ -187,11 +187,11 @@ def _humidity(
     if "Qair" not in dataset.variables:
         if relative_humidity is not None:
             first_missing(file, "RH", relative_humidity, times)
-            return _fill.specific_humidity(file, "RH", relative_humidity, series["Tair"], series["Psurf"])
+            return gap_filling.specific_humidity(file, "RH", relative_humidity, series["Tair"], series["Psurf"])
         if "VPD" in dataset.variables and plain_unit(str(getattr(dataset.variables["VPD"], "units", ""))) == "hpa":
             deficit = _numbers(file, dataset, "VPD").reshape(-1)[steps]
             first_missing(file, "VPD", deficit, times)
-            return _fill.specific_humidity(file, "VPD", deficit, series["Tair"], series["Psurf"])
+            return gap_filling.specific_humidity(file, "VPD", deficit, series["Tair"], series["Psurf"])
     return _complete(file, dataset, "Qair", steps, times)
 
 
@@ -205,7 +205,7 @@ def _leaf_area(
         warnings.warn(f"{file}: LAI is absent: LAI_alternative used", RepairWarning, stacklevel=2)
         lai = "LAI_alternative"
     values = _optional(file, dataset, lai, steps, times)
-    return _fill.fill_lai(file, lai, values, times, str(site.igbp), float(site.latitude))
+    return gap_filling.fill_lai(file, lai, values, times, str(site.igbp), float(site.latitude))
 
 
 def _site(file: str, dataset: netCDF4.Dataset) -> Site:
@@ -250,7 +250,7 @@ def _site(file: str, dataset: netCDF4.Dataset) -> Site:
     if "utc_offset_hours" in attributes:
         offset = _attribute_number(file, "utc_offset_hours", attributes["utc_offset_hours"], -14.0, 14.0)
     else:
-        offset = _fill.solar_utc_offset(file, longitude)
+        offset = gap_filling.solar_utc_offset(file, longitude)
     code = str(attributes.get("site_code", "")).strip() or Path(file).name.split("_")[0].removesuffix(".nc")
     numbers = (latitude, longitude, elevation, reference_height, canopy_height, offset)
     return Site(

@@ -6,12 +6,13 @@
 - ``simulate_tangents``: what that is made of, for directions of any kind.
 
 Columns do not touch each other, so the Jacobian of all columns is one block per column, and one direction per
-parameter serves all of them. The directions ride through the run side by side (``jlsm.numerics.forward``): no
+parameter serves all of them. The directions ride through the run side by side (``numerics/jaxprs/forward.py``): no
 trajectory is stored, and a direction costs a fraction of a run. All of it is exact and agrees to round-off.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal
@@ -23,13 +24,13 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree
 
-from jlsm._layout import Constants, atmosphere_of, chunk_length, in_chunks, layout_of, split_series
 from jlsm.forcing import Forcing, Site
-from jlsm.model import one_step
-from jlsm.numerics.forward import scan_tangents
-from jlsm.numerics.scan import Scan
+from jlsm.numerics import jaxprs
+from jlsm.numerics.time_loop import Scan, scan_checkpointed
 from jlsm.outputs import Outputs, unpack
 from jlsm.parameters import Parameters, get_parameter, parameter_key
+from jlsm.simulation.layout import Constants, atmosphere_of, chunk_length, in_chunks, run_layout, split_series
+from jlsm.simulation.run import one_step
 from jlsm.state import State
 
 LANES = 8
@@ -122,7 +123,7 @@ def simulate_tangents(
     of_state: State | None = None,
     fields: tuple[str, ...] | None = None,
     solver: str = "converged",
-    chunk: int | None = None,
+    **retired: int | None,
 ) -> tuple[Outputs, State, Outputs, State]:
     """Run the model and carry derivatives along several directions with it.
 
@@ -134,28 +135,31 @@ def simulate_tangents(
             (``[columns, directions]``; for a time series ``[time, columns, directions]``) in front. What is not
             named does not change. A multiple of 8 directions is fastest.
         of_state: how the initial state changes, directions last on each field; None: it does not.
-        chunk: time steps whose weather is prepared at a time, a divisor of the number of steps.
+        retired: ``chunk``, which has no effect any more; it warns.
 
     Returns:
         (Outputs, the state after the last step, the derivatives of both, with a last axis of directions).
 
     Raises:
-        InputError: no such parameter. ValueError: no direction; ``chunk`` does not divide the number of steps.
+        InputError: no such parameter. ValueError: no direction.
     """
     if not directions:
         raise ValueError("directions is empty: name a parameter")
-    chunk = chunk_length(forcing.steps, chunk)
-    given = {parameter_key(name): jnp.asarray(values) for name, values in directions.items()}
-    return _simulate_tangents(
-        params, given, forcing, site.numeric(), state, of_state, fields=fields, solver=solver, chunk=chunk
-    )
+    if unknown := sorted(set(retired) - {"chunk"}):
+        raise TypeError(f"simulate_tangents() got an unexpected keyword argument {unknown[0]!r}")
+    if retired:
+        message = "simulate_tangents(chunk=) has no effect any more: leave it out, it goes with the next release"
+        warnings.warn(message, DeprecationWarning, stacklevel=2)
+    by_key = {parameter_key(name): jnp.asarray(values) for name, values in directions.items()}
+    return _simulate_tangents(params, by_key, forcing, site.numeric(), state, of_state, fields=fields, solver=solver)
 
 
-@partial(jax.jit, static_argnames=("fields", "solver", "chunk"))
-def _simulate_tangents(params, directions, forcing, site, state, of_state, *, fields, solver, chunk):
+@partial(jax.jit, static_argnames=("fields", "solver"))
+def _simulate_tangents(params, directions, forcing, site, state, of_state, *, fields, solver):
     lanes = next(iter(directions.values())).shape[-1]
+    chunk = chunk_length(forcing.steps, None)
     series, constant = split_series(params, forcing.Tair.shape[1:])
-    constants, rows = layout_of(params, forcing, site, chunk)
+    constants, rows = run_layout(params, forcing, site, chunk)
     none = partial(jax.tree.map, lambda leaf: None)
     of_series, of_constant = none(series), none(constant)
     for key, values in directions.items():
@@ -175,7 +179,7 @@ def _simulate_tangents(params, directions, forcing, site, state, of_state, *, fi
     if of_state is None:
         of_state = jax.tree.map(lambda leaf: jnp.zeros((*leaf.shape, lanes), leaf.dtype), state)
 
-    end, packed, of_end, of_packed = scan_tangents(
+    end, packed, of_end, of_packed = _scan_tangents(
         Scan(atmosphere_of, partial(one_step, solver=solver, fields=fields)),
         constants,
         state,
@@ -189,6 +193,26 @@ def _simulate_tangents(params, directions, forcing, site, state, of_state, *, fi
         return unpack(packed.reshape(-1, *packed.shape[2:]), fields)
 
     return outputs(packed), end, outputs(of_packed), of_end
+
+
+def _scan_tangents(scan: Scan, constants, state, rows, of_constants, of_state, of_rows):
+    """(end, outputs, their derivatives): all directions in one loop, or one after the other by JAX."""
+    if jaxprs.enabled():
+        from jlsm.numerics.jaxprs.forward import scan_tangents
+
+        return scan_tangents(scan, constants, state, rows, of_constants, of_state, of_rows)
+    tangents = (of_constants, of_state, of_rows)
+    has_tangent = jax.tree.map(lambda tangent: tangent is not None, tangents, is_leaf=_is_none)
+    moving, still = eqx.partition((constants, state, rows), has_tangent)
+
+    def run(moving):
+        return scan_checkpointed(scan, *eqx.combine(moving, still))
+
+    def along(direction):
+        return jax.jvp(run, (moving,), (direction,))
+
+    (end, outputs), (of_end, of_outputs) = jax.vmap(along, in_axes=-1, out_axes=(None, -1))(tangents)
+    return end, outputs, of_end, of_outputs
 
 
 def _is_none(leaf: Any) -> bool:

@@ -8,22 +8,18 @@ from __future__ import annotations
 
 import os
 import sys
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 from rich import box
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from jlsm._version import package_version
-from jlsm._xla import FORWARD_LOOP_BYTES, prefer_cpu_flags
-from jlsm.errors import InputError, RepairWarning
+from jlsm.command_line.front_door import Precision, one_line_errors, prepare_jax, progress_bar, version_option
+from jlsm.errors import InputError
 
 app = typer.Typer(
     name="jlsm",
@@ -32,13 +28,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-
-
-class Precision(StrEnum):
-    """Floating-point precision of a run."""
-
-    float32 = "float32"
-    float64 = "float64"
 
 
 class LeafArea(StrEnum):
@@ -53,17 +42,10 @@ def main() -> None:
     app()
 
 
-def _print_version(value: bool) -> bool:
-    if value:
-        typer.echo(f"jlsm {package_version()}")
-        raise typer.Exit()
-    return value
-
-
 @app.callback()
 def _root(
     version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+        bool, typer.Option("--version", callback=version_option("jlsm"), is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
     pass
@@ -73,12 +55,13 @@ def _root(
 def run(
     met: Annotated[Path, typer.Argument(metavar="MET.nc", help="PLUMBER2 Met file.")],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Result file  [default: <MET>_jlsm.nc in this folder]")
+        Path | None,
+        typer.Option("--output", "-o", help="Result file.", show_default="<MET>_jlsm.nc in this folder"),
     ] = None,
     parameters: Annotated[Path | None, typer.Option(help="TOML file whose values replace the defaults.")] = None,
     spinup_years: Annotated[
         int | None,
-        typer.Option(min=0, help="Years run before the record  [default: 3, or 0 with --state]"),
+        typer.Option(min=0, help="Years run before the record.", show_default="3, or 0 with --state"),
     ] = None,
     precision: Annotated[Precision, typer.Option(help="Floating-point precision.")] = Precision.float32,
     state: Annotated[Path | None, typer.Option(help="Start from this saved state.")] = None,
@@ -89,27 +72,21 @@ def run(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar, no summary.")] = False,
 ) -> None:
     """Run the model over a tower's forcing and write ALMA/CF NetCDF."""
-    with _one_line_errors():
+    with one_line_errors():
         result = output or Path(_result_name(met))
         _check_outputs([path for path in (result, save_state) if path], [met, parameters, state])
         prepare_jax(precision)
-        from jlsm._run import run_file
+        from jlsm.command_line.run_file import RunOptions, run_file
 
+        options = RunOptions(parameters, spinup_years, state, save_state, lai.value, start, stop)
         console = Console(stderr=True, quiet=quiet)
-        with _progress(console) as progress:
+        with progress_bar(console) as progress:
             task = progress.add_task(met.name, total=None)
-            steps = run_file(
-                met,
-                result,
-                parameters=parameters,
-                spinup_years=spinup_years,
-                state=state,
-                save_state=save_state,
-                lai=lai.value,
-                start=start,
-                stop=stop,
-                report=lambda text, done, total: progress.update(task, description=text, completed=done, total=total),
-            )
+
+            def report(text: str, done: int, total: int | None) -> None:
+                progress.update(task, description=text, completed=done, total=total)
+
+            steps = run_file(met, result, options, report)
         console.print(f"{result}: {steps} steps", highlight=False, soft_wrap=True)
 
 
@@ -121,7 +98,7 @@ def list_parameters(
     tsv: Annotated[bool, typer.Option("--tsv", help="Tab-separated text (as when piped).")] = False,
 ) -> None:
     """List every parameter: name, value, unit, bounds, source."""
-    with _one_line_errors():
+    with one_line_errors():
         rows = _parameter_rows(site)
         if tsv or not sys.stdout.isatty():
             for row in [_TABLE_COLUMNS, *rows]:
@@ -158,41 +135,13 @@ def _parameter_rows(met: Path | None) -> list[tuple[str, ...]]:
     return rows
 
 
-@contextmanager
-def _one_line_errors() -> Iterator[None]:
-    """Bad input becomes one line on stderr and exit code 2; each repair one ``warning:`` line."""
-
-    def show(message, category, filename, lineno, file=None, line=None) -> None:
-        kind = "warning" if issubclass(category, RepairWarning) else category.__name__
-        _echo(f"{kind}: {message}")
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("always", RepairWarning)
-        warnings.showwarning = show
-        try:
-            yield
-        except InputError as error:
-            _fail(error, 2)
-        except FloatingPointError as error:
-            _fail(error, 1)
-
-
-def _fail(error: Exception, code: int) -> NoReturn:
-    _echo(f"error: {error}")
-    raise typer.Exit(code) from error
-
-
-def _echo(text: str) -> None:
-    typer.echo(" ".join(text.split()), err=True)
-
-
 def _result_name(met: Path) -> str:
     return met.name.removesuffix(".nc").removesuffix("_Met") + "_jlsm.nc"
 
 
 def _check_outputs(outputs: list[Path], inputs: list[Path | None]) -> None:
     """Refuse, before anything is computed, an output that cannot be written or would overwrite an input."""
-    from jlsm._write import check_writable
+    from jlsm.io.result import check_writable
 
     targets = [check_writable(path) for path in outputs]
     if len(set(targets)) < len(targets):
@@ -200,46 +149,3 @@ def _check_outputs(outputs: list[Path], inputs: list[Path | None]) -> None:
     for path in inputs:
         if path is not None and Path(os.path.realpath(path)) in targets[:1]:
             raise InputError(f"{path}: the result would overwrite this input: choose another path with -o")
-
-
-def prepare_jax(precision: Precision, loop_bytes: int = FORWARD_LOOP_BYTES) -> None:
-    """Choose the precision and the compiler's settings, and keep compiled code between runs.
-
-    Args:
-        loop_bytes: see ``jlsm._xla.prefer_cpu_flags``; an ``XLA_FLAGS`` of the user's is left alone.
-
-    The cache lies in ``JLSM_CACHE_DIR``, else ``$XDG_CACHE_HOME/jlsm`` or ``~/.cache/jlsm``; a cache that jax itself
-    was given (``JAX_COMPILATION_CACHE_DIR``) is left alone.
-    """
-    prefer_cpu_flags(loop_bytes)
-    import jax
-
-    jax.config.update("jax_enable_x64", precision is Precision.float64)
-    if os.environ.get("JAX_COMPILATION_CACHE_DIR"):
-        return
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    cache = Path(os.environ.get("JLSM_CACHE_DIR") or Path(base) / "jlsm")
-    try:
-        cache.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        _echo(f"warning: {cache}: no compilation cache ({error.strerror}): set JLSM_CACHE_DIR to a writable folder")
-        return
-    jax.config.update("jax_compilation_cache_dir", str(cache))
-
-
-def _progress(console: Console) -> Progress:
-    """A bar on a terminal, silence elsewhere."""
-    return Progress(
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal or console.quiet,
-    )
-
-
-if __name__ == "__main__":
-    main()

@@ -9,8 +9,8 @@ import warnings
 
 import numpy as np
 
-from jlsm._time_axis import timestamp
 from jlsm.errors import InputError, RepairWarning
+from jlsm.io.time_axis import timestamp
 
 _MAUNA_LOA_FIRST_YEAR = 1959
 _MAUNA_LOA = (

@@ -19,8 +19,8 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 
-from jlsm._write import _part, check_writable
 from jlsm.errors import InputError
+from jlsm.io.result import _part, check_writable
 from jlsm.parameters import (
     PARAMETERS,
     Parameters,
@@ -57,11 +57,11 @@ def read_parameters(path: str | os.PathLike, defaults: Parameters, *, steps: int
         entries = {f"{name}.{inner}": v for inner, v in value.items()} if isinstance(value, dict) else {name: value}
         if isinstance(value, dict) and name not in groups:
             raise InputError(f"{file}: unknown table [{name}]: use one of {', '.join(sorted(groups))}")
-        for entry, given in entries.items():
+        for entry, value in entries.items():
             key = _key(file, entry)
             if key in values:
                 raise InputError(f"{file}: parameter {key} is given twice: keep one")
-            values[key] = _array(file, key, given)
+            values[key] = _array(file, key, value)
     columns = defaults.vegetation.vcmax25.shape[-1:] if defaults.vegetation.vcmax25.ndim else ()
     lengths = {value.shape[0] for value in values.values() if value.ndim > len(columns)}
     if steps is None and lengths:
@@ -76,8 +76,8 @@ def _key(file: str, name: str) -> str:
     try:
         return parameter_key(name)
     except InputError as error:
-        known = list(PARAMETERS) if "." in name else [info.name for info in PARAMETERS.values()]
-        near = difflib.get_close_matches(name, known, n=1)
+        candidates = list(PARAMETERS) if "." in name else [info.name for info in PARAMETERS.values()]
+        near = difflib.get_close_matches(name, candidates, n=1)
         hint = f" (did you mean {near[0]}?)" if near else ""
         raise InputError(f"{file}: {error}{hint}") from error
 

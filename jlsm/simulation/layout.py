@@ -53,7 +53,7 @@ def in_chunks(series, chunk: int):
     return jax.tree.map(lambda x: x.reshape(x.shape[0] // chunk, chunk, *x.shape[1:]), series)
 
 
-def layout_of(params: Parameters, forcing: Forcing, site: Site, chunk: int):
+def run_layout(params: Parameters, forcing: Forcing, site: Site, chunk: int):
     """(what all steps see, rows in chunks: weather and the parameters that are time series)."""
     series, constant = split_series(params, forcing.Tair.shape[1:])
     weather = {name: getattr(forcing, name) for name in forcing.series()}

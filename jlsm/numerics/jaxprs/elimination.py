@@ -20,9 +20,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PyTree
 
-from jlsm.numerics.operations import Operation, Value, flatten, needed
-
-SUM = ("add", "add_any", "sub")
+from jlsm.numerics.jaxprs.jax_internals import CHOICE, NEGATION, PRODUCT, QUOTIENT, SIGNS, WITH_LANES, is_same_type
+from jlsm.numerics.jaxprs.operations import Computed, Operation, flatten, needed
 
 
 class _Choice(NamedTuple):
@@ -58,41 +57,41 @@ def push(function: Callable[..., PyTree], one: Array, primals: tuple, tangents: 
     return outputs, jax.tree.unflatten(jax.tree.structure(outputs), slopes)
 
 
-def linear_graph(function: Callable[..., PyTree], *primals: PyTree) -> tuple[PyTree, list[Value], Graph]:
+def linear_graph(function: Callable[..., PyTree], *primals: PyTree) -> tuple[PyTree, list[Computed], Graph]:
     """``function(*primals)``, and its derivative there as a graph with its inputs, one for each leaf of ``primals``."""
     outputs, linear = jax.linearize(function, *primals)
     closed = jax.make_jaxpr(linear)(*primals)
-    inputs = [Value(v.aval) for v in closed.jaxpr.invars]
+    inputs = [Computed(v.aval) for v in closed.jaxpr.invars]
     operations: list[Operation] = []
     results = flatten(closed.jaxpr, closed.consts, inputs, operations)
     return outputs, inputs, Graph(*linear_part(needed(operations, results), inputs), results)
 
 
-def linear_part(operations: list[Operation], inputs: list[Value]) -> tuple[list[Operation], dict[Value, Any]]:
+def linear_part(operations: list[Operation], inputs: list[Computed]) -> tuple[list[Operation], dict[Computed, Any]]:
     """(operations that depend on the inputs, values of those that do not)."""
     reached, still, moving = set(inputs), {}, []
     for operation in operations:
-        if any(isinstance(i, Value) and i in reached for i in operation.inputs):
+        if any(isinstance(i, Computed) and i in reached for i in operation.inputs):
             reached.update(operation.outputs)
             moving.append(operation)
         else:
-            known = [still[i] if isinstance(i, Value) else i for i in operation.inputs]
-            still.update(zip(operation.outputs, operation.bind(known), strict=True))
+            arguments = [still[i] if isinstance(i, Computed) else i for i in operation.inputs]
+            still.update(zip(operation.outputs, operation.bind(arguments), strict=True))
     return moving, still
 
 
 class Graph:
     """The linear function: vertices that are sums of factors times other vertices, and operations that move values."""
 
-    def __init__(self, operations: list[Operation], still: dict[Value, Any], results: list[Any]):
+    def __init__(self, operations: list[Operation], still: dict[Computed, Any], results: list[Any]):
         self.operations, self.still, self.results = operations, still, results
-        self.sums: dict[Value, dict[Value, Factor]] = {}
+        self.sums: dict[Computed, dict[Computed, Factor]] = {}
         """vertex -> the vertices it is a sum of, with their factors"""
-        self.users: dict[Value, dict[Value, None]] = {}
+        self.users: dict[Computed, dict[Computed, None]] = {}
         """vertex -> the sums that it enters (an ordered set)"""
-        self.fixed = {r for r in results if isinstance(r, Value)}
+        self.fixed = {r for r in results if isinstance(r, Computed)}
         """vertices that must stay"""
-        self.elementwise: set[Value] = set()
+        self.elementwise: set[Computed] = set()
         """all that are or were sums"""
         for operation in operations:
             terms = self._terms(operation)
@@ -106,32 +105,31 @@ class Graph:
                     self.users.setdefault(term, {})[output] = None
 
     def _moves(self, value: Any) -> bool:
-        return isinstance(value, Value) and value not in self.still
+        return isinstance(value, Computed) and value not in self.still
 
-    def _known(self, value: Any) -> Any:
-        return self.still[value] if isinstance(value, Value) else value
+    def _array(self, value: Any) -> Any:
+        return self.still[value] if isinstance(value, Computed) else value
 
-    def _terms(self, operation: Operation) -> dict[Value, Factor] | None:
+    def _terms(self, operation: Operation) -> dict[Computed, Factor] | None:
         """An elementwise operation as a sum of factors times values; None for all others."""
         name, inputs = operation.primitive.name, operation.inputs
-        if name in SUM:
-            signs = (1.0, -1.0 if name == "sub" else 1.0)
-            pairs = list(zip(inputs, signs, strict=True))
-        elif name == "neg":
+        if name in SIGNS:
+            pairs = list(zip(inputs, SIGNS[name], strict=True))
+        elif name == NEGATION:
             pairs = [(inputs[0], -1.0)]
-        elif name == "convert_element_type" and operation.settings["new_dtype"] == inputs[0].aval.dtype:
+        elif is_same_type(name, operation.settings, inputs[0].aval.dtype if inputs else None):
             pairs = [(inputs[0], 1.0)]
-        elif name == "mul":
+        elif name == PRODUCT:
             first, second = inputs
-            pairs = [(first, self._known(second))] if self._moves(first) else [(second, self._known(first))]
-        elif name == "div":
-            pairs = [(inputs[0], 1.0 / self._known(inputs[1]))]
-        elif name == "select_n" and len(inputs) == 3:
-            condition = self._known(inputs[0])
+            pairs = [(first, self._array(second))] if self._moves(first) else [(second, self._array(first))]
+        elif name == QUOTIENT:
+            pairs = [(inputs[0], 1.0 / self._array(inputs[1]))]
+        elif name == CHOICE and len(inputs) == 3:
+            condition = self._array(inputs[0])
             pairs = [(inputs[1], _Choice(condition, False)), (inputs[2], _Choice(condition, True))]
         else:
             return None
-        terms: dict[Value, Factor] = {}
+        terms: dict[Computed, Factor] = {}
         for value, factor in pairs:
             if self._moves(value):  # what does not move has no derivative
                 terms[value] = _sum(terms[value], factor) if value in terms else _plain(factor)
@@ -143,13 +141,13 @@ class Graph:
 
     def eliminate(self) -> None:
         """Remove vertices in between, as long as no removal leaves more edges than it takes away."""
-        found = True
-        while found:
-            found = False
+        removing = True
+        while removing:
+            removing = False
             for vertex in list(self.sums):
                 if vertex not in self.fixed and self._worth_removing(vertex):
                     self._remove(vertex)
-                    found = True
+                    removing = True
 
     def eliminate_all(self) -> None:
         """Remove every vertex in between, those that cost the fewest products first."""
@@ -162,7 +160,7 @@ class Graph:
             else:
                 self._remove(vertex)
 
-    def entries(self, inputs: list[Value]) -> list[list[Any]]:
+    def entries(self, inputs: list[Computed]) -> list[list[Any]]:
         """The derivative of each result by each input, where nothing lies in between; None where there is none.
 
         Raises:
@@ -172,30 +170,30 @@ class Graph:
             raise ValueError(f"only elementwise functions have entries, this one has: {', '.join(left)}")
         rows = []
         for result in self.results:
-            terms: dict[Value, Factor] = {}
+            terms: dict[Computed, Factor] = {}
             if self._moves(result):
                 terms = {result: 1.0} if result in inputs else self.sums[result]
             rows.append([_dense(terms[i]) if i in terms else None for i in inputs])
         return rows
 
-    def _worth_removing(self, vertex: Value) -> bool:
+    def _worth_removing(self, vertex: Computed) -> bool:
         terms, users = self.sums[vertex], self.users.get(vertex, {})
         added = sum(term not in self.sums[user] for user in users for term in terms)
         return added <= len(terms) + len(users)
 
-    def _remove(self, vertex: Value) -> None:
+    def _remove(self, vertex: Computed) -> None:
         terms, users = self.sums.pop(vertex), self.users.pop(vertex, {})
         for term in terms:
             del self.users[term][vertex]
         for user in users:
-            own = self.sums[user]
-            after = own.pop(vertex)
+            entering = self.sums[user]
+            after = entering.pop(vertex)
             for term, before in terms.items():
                 factor = _product(after, before)
-                own[term] = _sum(own[term], factor) if term in own else factor
+                entering[term] = _sum(entering[term], factor) if term in entering else factor
                 self.users[term][user] = None
 
-    def evaluate(self, values: dict[Value, Array], lanes: int, one: Array) -> list[Array]:
+    def evaluate(self, values: dict[Computed, Array], lanes: int, one: Array) -> list[Array]:
         """The results, from the inputs' values; all with a last axis of directions.
 
         A vertex that is left has several users. XLA would work it out anew for each of them, and what it depends on,
@@ -207,10 +205,10 @@ class Graph:
                 total = _weighted(self.sums[output], values, (*output.shape, lanes), output.aval.dtype)
                 values[output] = total / one.astype(output.aval.dtype)
             elif output not in self.elementwise:
-                inputs = [values[i] if self._moves(i) else self._known(i) for i in operation.inputs]
+                inputs = [values[i] if self._moves(i) else self._array(i) for i in operation.inputs]
                 moves = [self._moves(i) for i in operation.inputs]
                 values.update(zip(operation.outputs, _with_lanes(operation, inputs, moves, lanes), strict=True))
-        return [values[r] if self._moves(r) else jnp.zeros((*jnp.shape(self._known(r)), lanes)) for r in self.results]
+        return [values[r] if self._moves(r) else jnp.zeros((*jnp.shape(self._array(r)), lanes)) for r in self.results]
 
 
 def _plain(factor) -> Factor:
@@ -239,7 +237,7 @@ def _dense(factor: Factor):
     return factor.of(1.0) if isinstance(factor, _Choice) else _plain(factor)
 
 
-def _weighted(terms: dict[Value, Factor], values: dict[Value, Array], shape, dtype) -> Array:
+def _weighted(terms: dict[Computed, Factor], values: dict[Computed, Array], shape, dtype) -> Array:
     """The sum of factors times values."""
     total = None
     for value, factor in terms.items():
@@ -257,37 +255,12 @@ def _weighted(terms: dict[Value, Factor], values: dict[Value, Array], shape, dty
 
 def _with_lanes(operation: Operation, inputs: list[Any], moves: list[bool], lanes: int) -> list[Array]:
     """An operation that moves values about, done with directions on the last axis."""
-    rule = _RULES.get(operation.primitive.name)
+    rule = WITH_LANES.get(operation.primitive.name)
     if rule is None:
         axes = [-1 if move else None for move in moves]
-        return jax.vmap(lambda *given: operation.bind(list(given)), in_axes=axes, out_axes=-1)(*inputs)
+        return jax.vmap(lambda *arguments: operation.bind(list(arguments)), in_axes=axes, out_axes=-1)(*inputs)
     whole = [
         i if move else jnp.broadcast_to(jnp.expand_dims(i, -1), (*jnp.shape(i), lanes))
         for i, move in zip(inputs, moves, strict=True)
     ]
     return [rule(operation.settings, *whole)]
-
-
-def _slice(settings, x):
-    strides = settings["strides"]
-    return jax.lax.slice(
-        x,
-        (*settings["start_indices"], 0),
-        (*settings["limit_indices"], x.shape[-1]),
-        None if strides is None else (*strides, 1),
-    )
-
-
-def _broadcast(settings, x):
-    shape = settings["shape"]
-    return jax.lax.broadcast_in_dim(x, (*shape, x.shape[-1]), (*settings["broadcast_dimensions"], len(shape)))
-
-
-_RULES = {
-    "slice": _slice,
-    "broadcast_in_dim": _broadcast,
-    "squeeze": lambda settings, x: jax.lax.squeeze(x, settings["dimensions"]),
-    "concatenate": lambda settings, *xs: jax.lax.concatenate(xs, settings["dimension"]),
-    "stack": lambda settings, *xs: jnp.stack(xs, settings["axis"]),
-}
-"""what occurs in a time step, without the detour of ``jax.vmap`` over the first axis"""

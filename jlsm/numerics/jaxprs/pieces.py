@@ -23,7 +23,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, PyTree
 
-from jlsm.numerics.cutting import (
+from jlsm.loop_sizes import GRADIENT_LOOP_BYTES
+from jlsm.numerics.jaxprs.cutting import (
     alive,
     crossing,
     cuts,
@@ -34,12 +35,12 @@ from jlsm.numerics.cutting import (
     touched,
     typical,
 )
-from jlsm.numerics.operations import Operation, Value, flatten, needed
-from jlsm.numerics.packing import Packed, pack
+from jlsm.numerics.jaxprs.operations import Computed, Operation, flatten, needed
+from jlsm.numerics.jaxprs.packing import Packed, pack_tree
 
-LOOP_BYTES = 300_000
-"""what the operations of a small loop read and write, about: half of what ``mdpl calibrate`` has XLA take for small,
-because XLA repeats some of them"""
+LOOP_BYTES = GRADIENT_LOOP_BYTES // 2
+"""what the operations of a small loop read and write, about: half of what XLA is told to take for small, because XLA
+repeats some of them"""
 LOOP = 300
 """operations in a loop that is not small (150 to 500 are about equally good)"""
 PIECE = 100
@@ -78,7 +79,9 @@ def scan_in_pieces(
         (end, *_), outputs = scan(partial(pieces.evaluate, once), (carry, *pieces.room()))
         return end, outputs
 
-    end, outputs = jax.lax.platform_dependent(pack(carry), cpu=in_pieces, default=partial(scan, pieces.evaluate_whole))
+    end, outputs = jax.lax.platform_dependent(
+        pack_tree(carry), cpu=in_pieces, default=partial(scan, pieces.evaluate_whole)
+    )
     return end.unpack(), outputs
 
 
@@ -92,15 +95,15 @@ class Pieces:
 
     def __init__(self, step: Callable[[PyTree, PyTree], tuple[PyTree, tuple]], carry: PyTree, row: PyTree):
         """Args: as of ``scan_in_pieces``; ``row`` is one of the rows."""
-        given = (pack(carry), jax.tree.map(jnp.asarray, row))
-        closed, shapes = jax.make_jaxpr(lambda carry, row: step(carry.unpack(), row), return_shape=True)(*given)
+        start = (pack_tree(carry), jax.tree.map(jnp.asarray, row))
+        closed, shapes = jax.make_jaxpr(lambda carry, row: step(carry.unpack(), row), return_shape=True)(*start)
         self._structure = jax.tree.structure(shapes)
-        self._outputs = jax.eval_shape(lambda trees: tuple(map(pack, trees)), shapes[1])
-        self._inputs = [Value(v.aval) for v in closed.jaxpr.invars]
+        self._outputs = jax.eval_shape(lambda trees: tuple(map(pack_tree, trees)), shapes[1])
+        self._inputs = [Computed(v.aval) for v in closed.jaxpr.invars]
         operations: list[Operation] = []
         self._results = flatten(closed.jaxpr, closed.consts, self._inputs, operations)
         before, self._operations, self._views = sorted_by_need(needed(operations, self._results), self._inputs)
-        self._known: dict[Value, Any] = {}
+        self._unchanging: dict[Computed, Any] = {}
         if typical(self._operations) * PIECE <= LOOP_BYTES:
             self._evaluate_before(before)
             self._loops = self._small_loops()
@@ -110,11 +113,11 @@ class Pieces:
 
     def _evaluate_before(self, operations: list[Operation]) -> None:
         """What does not change from step to step, evaluated and packed."""
-        known = _Known({}, self._views)
-        known.evaluate(operations)
+        values = _Values({}, self._views)
+        values.evaluate(operations)
         wanted = read_by((*self._operations, *self._views.values()), self._results)
-        kept = [value for operation in operations for value in operation.outputs if value in wanted]
-        self._known = _Known({}, {}).add(kept, known.pack(kept)).values
+        needed_later = [value for operation in operations for value in operation.outputs if value in wanted]
+        self._unchanging = _Values({}, {}).add(needed_later, values.pack(needed_later)).by_name
 
     def _small_loops(self) -> list[_SmallLoop]:
         every, last = self._operations, last_uses(self._operations, self._results)
@@ -124,7 +127,7 @@ class Pieces:
             inner = cuts([1.0 / PIECE] * (end - begin), crossed, begin)
             pieces = [(every[first:stop], crossing(every[first:stop], last, stop)) for first, stop in inner]
             loops.append(_SmallLoop(pieces, crossing(every[begin:end], last, end), len(loops)))
-        self._places = [pack(_zeros(loop.results)) for loop in loops]
+        self._places = [pack_tree(_zeros(loop.results)) for loop in loops]
         return loops
 
     def _wide_loops(self) -> list[_WideLoop]:
@@ -132,129 +135,131 @@ class Pieces:
         borders = cuts([1.0 / LOOP] * len(every), alive(every, last))
         parts = [(every[begin:end], crossing(every[begin:end], last, end)) for begin, end in borders]
         which, self._places = places_for([results for _, results in parts], [begin for begin, _ in borders], last)
-        return [_WideLoop(*part, own) for part, own in zip(parts, which, strict=True)]
+        return [_WideLoop(*part, places) for part, places in zip(parts, which, strict=True)]
 
     def room(self) -> tuple[Room, tuple[Packed, ...]]:
         """Memory for the first evaluation: of what loops leave, and of outputs."""
         return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), (self._places, self._outputs))
 
-    def _start(self, carry: Packed, row: PyTree) -> _Known:
-        return _Known(self._known | dict(zip(self._inputs, jax.tree.leaves((carry, row)), strict=True)), self._views)
+    def _start(self, carry: Packed, row: PyTree) -> _Values:
+        return _Values(
+            self._unchanging | dict(zip(self._inputs, jax.tree.leaves((carry, row)), strict=True)), self._views
+        )
 
-    def _end(self, known: _Known) -> tuple[Packed, tuple[Packed, ...]]:
-        carry, outputs = jax.tree.unflatten(self._structure, [known.read(result) for result in self._results])
-        return pack(carry), tuple(map(pack, outputs))
+    def _end(self, values: _Values) -> tuple[Packed, tuple[Packed, ...]]:
+        carry, outputs = jax.tree.unflatten(self._structure, [values.read(result) for result in self._results])
+        return pack_tree(carry), tuple(map(pack_tree, outputs))
 
     def evaluate_whole(self, carry: Packed, row: PyTree) -> tuple[Packed, tuple[Packed, ...]]:
         """``step`` with packed carry and outputs, as it is."""
-        known = self._start(carry, row)
-        known.evaluate(self._operations)
-        return self._end(known)
+        values = self._start(carry, row)
+        values.evaluate(self._operations)
+        return self._end(values)
 
     def evaluate(self, once: Bool[Array, ""], carried: tuple, row: PyTree) -> tuple[tuple, tuple[Packed, ...]]:
         """The same in pieces; ``carried`` is (packed carry, ``*room()``)."""
         carry, room, outputs = carried
-        known = self._start(carry, row)
+        values = self._start(carry, row)
         room, flag, start = list(room), once, True
         for loop in self._loops:
             # each loop waits for the one before it, so that nobody reads any more what it overwrites
-            flag, found = _run_once(partial(loop.evaluate, known.inside()), loop.memory(room), flag, start)
-            loop.leave(found, known, room)
+            flag, results = _run_once(partial(loop.evaluate, values.inside()), loop.memory(room), flag, start)
+            loop.leave(results, values, room)
             start = not start
-        _, (carry, outputs) = _run_once(lambda _: self._end(known.inside()), (carry, outputs), flag, start)
+        _, (carry, outputs) = _run_once(lambda _: self._end(values.inside()), (carry, outputs), flag, start)
         return (carry, room, outputs), outputs
 
 
 class _SmallLoop(NamedTuple):
     """A loop compiled as one function, its operations in branches."""
 
-    pieces: list[tuple[list[Operation], list[Value]]]
+    pieces: list[tuple[list[Operation], list[Computed]]]
     """operations, and what later ones need of them"""
-    results: list[Value]
+    results: list[Computed]
     place: int
     """where in the room they lie, packed"""
 
-    def evaluate(self, known: _Known, once: Bool[Array, ""]) -> Packed:
+    def evaluate(self, values: _Values, once: Bool[Array, ""]) -> Packed:
         for operations, wanted in self.pieces:
-            found = jax.lax.cond(once, partial(_evaluated, known, operations, wanted), partial(_zeros, wanted))
-            known.values.update(zip(wanted, found, strict=True))
+            arrays = jax.lax.cond(once, partial(_evaluated, values, operations, wanted), partial(_zeros, wanted))
+            values.by_name.update(zip(wanted, arrays, strict=True))
         # in a branch of its own: several long expressions written to one array would be a branch for each number
-        return jax.lax.cond(once, lambda: known.inside().pack(self.results), lambda: pack(_zeros(self.results)))
+        return jax.lax.cond(once, lambda: values.inside().pack(self.results), lambda: pack_tree(_zeros(self.results)))
 
     def memory(self, room: Room) -> Packed:
         return room[self.place]
 
-    def leave(self, found: Packed, known: _Known, room: Room) -> None:
-        room[self.place] = found
-        known.add(self.results, found)
+    def leave(self, results: Packed, values: _Values, room: Room) -> None:
+        room[self.place] = results
+        values.add(self.results, results)
 
 
 class _WideLoop(NamedTuple):
     """A loop of so much arithmetic that calls do not count."""
 
     operations: list[Operation]
-    results: list[Value]
+    results: list[Computed]
     places: list[int]
     """where in the room each of them lies"""
 
-    def evaluate(self, known: _Known, once: Bool[Array, ""]) -> list[Array]:
-        return _evaluated(known, self.operations, self.results)
+    def evaluate(self, values: _Values, once: Bool[Array, ""]) -> list[Array]:
+        return _evaluated(values, self.operations, self.results)
 
     def memory(self, room: Room) -> list[Array]:
         return [room[at] for at in self.places]
 
-    def leave(self, found: list[Array], known: _Known, room: Room) -> None:
-        known.values.update(zip(self.results, found, strict=True))
-        for at, value in zip(self.places, found, strict=True):
-            room[at] = value
+    def leave(self, results: list[Array], values: _Values, room: Room) -> None:
+        values.by_name.update(zip(self.results, results, strict=True))
+        for at, array in zip(self.places, results, strict=True):
+            room[at] = array
 
 
-class _Known:
-    """Values known at some place of the program, given, computed, or lying packed somewhere."""
+class _Values:
+    """What can be read at some place of the program: arguments, results so far, or what lies packed somewhere."""
 
-    def __init__(self, values: dict[Value, Any], views: dict[Value, Operation]):
-        self.values, self._views = values, views
+    def __init__(self, by_name: dict[Computed, Any], views: dict[Computed, Operation]):
+        self.by_name, self._views = by_name, views
 
-    def inside(self) -> _Known:
+    def inside(self) -> _Values:
         """The same within a loop or branch: what is read or computed there stays there."""
-        return _Known(dict(self.values), self._views)
+        return _Values(dict(self.by_name), self._views)
 
-    def add(self, values: list[Value], packed: Packed) -> _Known:
+    def add(self, names: list[Computed], packed: Packed) -> _Values:
         """Values that lie packed; each is taken out where it is read."""
-        self.values.update({value: (packed, number) for number, value in enumerate(values)})
+        self.by_name.update({name: (packed, number) for number, name in enumerate(names)})
         return self
 
-    def read(self, value: Any) -> Any:
-        """A value, or a constant as it is."""
-        if not isinstance(value, Value):
-            return value
-        found = self.values.get(value)
-        if found is None:
-            operation = self._views[value]
-            (found,) = operation.bind([self.read(i) for i in operation.inputs])
-        elif isinstance(found, tuple):
-            packed, number = found
-            found = packed.leaf(number)
-        self.values[value] = found
-        return found
+    def read(self, name: Any) -> Any:
+        """The array of a computed value, or a constant as it is."""
+        if not isinstance(name, Computed):
+            return name
+        array = self.by_name.get(name)
+        if array is None:
+            operation = self._views[name]
+            (array,) = operation.bind([self.read(i) for i in operation.inputs])
+        elif isinstance(array, tuple):
+            packed, number = array
+            array = packed.leaf(number)
+        self.by_name[name] = array
+        return array
 
     def evaluate(self, operations: list[Operation]) -> None:
         for operation in operations:
-            found = operation.bind([self.read(i) for i in operation.inputs])
-            self.values.update(zip(operation.outputs, found, strict=True))
+            arrays = operation.bind([self.read(i) for i in operation.inputs])
+            self.by_name.update(zip(operation.outputs, arrays, strict=True))
 
-    def pack(self, values: list[Value]) -> Packed:
-        return pack([self.read(value) for value in values])
+    def pack(self, names: list[Computed]) -> Packed:
+        return pack_tree([self.read(name) for name in names])
 
 
-def _zeros(values: list[Value]) -> list[Array]:
+def _zeros(values: list[Computed]) -> list[Array]:
     return [jnp.zeros(value.shape, value.aval.dtype) for value in values]
 
 
-def _evaluated(known: _Known, operations: list[Operation], wanted: list[Value]) -> list[Array]:
-    known = known.inside()
-    known.evaluate(operations)
-    return [known.read(value) for value in wanted]
+def _evaluated(values: _Values, operations: list[Operation], wanted: list[Computed]) -> list[Array]:
+    values = values.inside()
+    values.evaluate(operations)
+    return [values.read(name) for name in wanted]
 
 
 def _run_once(evaluate: Callable[[Bool[Array, ""]], PyTree], memory: PyTree, flag: Bool[Array, ""], start: bool):

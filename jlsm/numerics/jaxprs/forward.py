@@ -1,7 +1,7 @@
 """A long scan with many tangents carried along: forward mode by hand.
 
-Each step is evaluated together with the derivatives of its results along all directions (``jlsm.numerics.tangents``),
-in pieces (``jlsm.numerics.pieces``). Nothing of the trajectory is stored. Only what has a tangent costs.
+Each step is evaluated together with the derivatives of its results along all directions (``elimination``),
+in pieces (``pieces``). Nothing of the trajectory is stored. Only what has a tangent costs.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PyTree
 
-from jlsm.numerics.packing import pack
-from jlsm.numerics.pieces import scan_in_pieces
-from jlsm.numerics.scan import Scan, depends_on
-from jlsm.numerics.tangents import push
+from jlsm.numerics.jaxprs.dependence import depends_on
+from jlsm.numerics.jaxprs.elimination import push
+from jlsm.numerics.jaxprs.packing import pack_tree
+from jlsm.numerics.jaxprs.pieces import scan_in_pieces
+from jlsm.numerics.time_loop import Scan
 
 
 def scan_tangents(
@@ -65,7 +66,7 @@ def scan_tangents(
             )
             return (state, of_state), (output, of_output)
 
-        rows = pack((reached, rest, of_inputs), leading=1)
+        rows = pack_tree((reached, rest, of_inputs), leading=1)
         (state, of_state), outputs = scan_in_pieces(pushed, (state, of_state), rows, once)
         outputs = tuple(packed.unpack() for packed in outputs)
         return (state, of_state, count + 1), outputs

@@ -49,7 +49,7 @@ def map_blocks(function: Callable[..., PyTree], size: int, columns: int, *argume
 
     arguments = jax.tree.map(padded, arguments)
     if blocks == 1:
-        found = function(*arguments)
+        results = function(*arguments)
     else:
-        found = jax.tree.map(join, jax.lax.map(lambda part: function(*part), jax.tree.map(split, arguments)))
-    return jax.tree.map(lambda leaf: leaf[..., :columns], found)
+        results = jax.tree.map(join, jax.lax.map(lambda part: function(*part), jax.tree.map(split, arguments)))
+    return jax.tree.map(lambda leaf: leaf[..., :columns], results)

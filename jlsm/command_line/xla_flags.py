@@ -7,12 +7,6 @@ from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
 
-FORWARD_LOOP_BYTES = 1_000_000_000
-"""whole time loops become one function: right for runs, minutes of compilation for reverse mode"""
-GRADIENT_LOOP_BYTES = 600_000
-"""the loops of a step (``numerics/pieces.py``, the solver) become one function each; long or wide time loops do not"""
-
-
 MANY_COLUMNS = 64
 """so many side by side run fastest with all of LLVM's optimisations, fewer with its first level"""
 

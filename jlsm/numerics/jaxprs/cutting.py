@@ -9,27 +9,25 @@ from typing import Any
 
 import jax
 
-from jlsm.numerics.operations import Operation, Value
-
-VIEWS = ("slice", "reshape", "squeeze")
-"""operations that only say where a value lies in another"""
+from jlsm.numerics.jaxprs.jax_internals import VIEWS, Tracer
+from jlsm.numerics.jaxprs.operations import Computed, Operation
 
 
 def sorted_by_need(
-    operations: list[Operation], inputs: list[Value]
-) -> tuple[list[Operation], list[Operation], dict[Value, Operation]]:
+    operations: list[Operation], inputs: list[Computed]
+) -> tuple[list[Operation], list[Operation], dict[Computed, Operation]]:
     """(what does not depend on the inputs, what does, and by their results what is as cheap to take anew: views of
     inputs, and constants)."""
-    given, constant, fixed = set(inputs), set(), set()
+    visible, constant, fixed = set(inputs), set(), set()
     before, moving, views = [], [], {}
     for operation in operations:
-        values = [i for i in operation.inputs if isinstance(i, Value)]
+        values = [i for i in operation.inputs if isinstance(i, Computed)]
         single = len(operation.outputs) == 1
-        known = not any(isinstance(i, jax.core.Tracer) for i in operation.inputs)
-        if single and operation.primitive.name in VIEWS and values and values[0] in given:
-            given.update(operation.outputs)
+        concrete = not any(isinstance(i, Tracer) for i in operation.inputs)
+        if single and operation.primitive.name in VIEWS and values and values[0] in visible:
+            visible.update(operation.outputs)
             views[operation.outputs[0]] = operation
-        elif single and known and all(value in constant for value in values):
+        elif single and concrete and all(value in constant for value in values):
             constant.update(operation.outputs)
             views[operation.outputs[0]] = operation
         elif all(value in constant or value in fixed for value in values):
@@ -40,15 +38,15 @@ def sorted_by_need(
     return before, moving, views
 
 
-def read_by(operations: Iterable[Operation], results: list[Any]) -> set[Value]:
+def read_by(operations: Iterable[Operation], results: list[Any]) -> set[Computed]:
     """All values that operations read, and those that are results."""
-    read = {value for operation in operations for value in operation.inputs if isinstance(value, Value)}
-    return read | {result for result in results if isinstance(result, Value)}
+    read = {value for operation in operations for value in operation.inputs if isinstance(value, Computed)}
+    return read | {result for result in results if isinstance(result, Computed)}
 
 
 def touched(operation: Operation) -> int:
     """Bytes that an operation reads and writes."""
-    avals = [v.aval if isinstance(v, Value) else jax.typeof(v) for v in (*operation.inputs, *operation.outputs)]
+    avals = [v.aval if isinstance(v, Computed) else jax.typeof(v) for v in (*operation.inputs, *operation.outputs)]
     return sum(math.prod(aval.shape) * aval.dtype.itemsize for aval in avals)
 
 
@@ -58,23 +56,23 @@ def typical(operations: list[Operation]) -> float:
     return sum(size**2 for size in each) / max(sum(each), 1)
 
 
-def last_uses(operations: list[Operation], results: list[Any]) -> dict[Value, int]:
+def last_uses(operations: list[Operation], results: list[Any]) -> dict[Computed, int]:
     """The last operation that reads each computed value; beyond the end for results."""
-    made = {output for operation in operations for output in operation.outputs}
+    outputs = {output for operation in operations for output in operation.outputs}
 
-    def is_made(value):
-        return isinstance(value, Value) and value in made
+    def is_output(value):
+        return isinstance(value, Computed) and value in outputs
 
-    last = {i: at for at, operation in enumerate(operations) for i in operation.inputs if is_made(i)}
-    return last | {r: len(operations) for r in results if is_made(r)}
+    last = {i: at for at, operation in enumerate(operations) for i in operation.inputs if is_output(i)}
+    return last | {r: len(operations) for r in results if is_output(r)}
 
 
-def crossing(operations: list[Operation], last: dict[Value, int], stop: int) -> list[Value]:
+def crossing(operations: list[Operation], last: dict[Computed, int], stop: int) -> list[Computed]:
     """What these operations compute and others from number ``stop`` on, or the results, need."""
     return [o for operation in operations for o in operation.outputs if last.get(o, -1) >= stop]
 
 
-def alive(operations: list[Operation], last: dict[Value, int]) -> list[int]:
+def alive(operations: list[Operation], last: dict[Computed, int]) -> list[int]:
     """How many values cross the border before each operation."""
     change = [0] * (len(operations) + 2)
     for at, operation in enumerate(operations):
@@ -111,7 +109,7 @@ def cuts(weights: list[float], crossed: list[int], begin: int = 0) -> list[tuple
 
 
 def places_for(
-    results: list[list[Value]], begins: list[int], last: dict[Value, int]
+    results: list[list[Computed]], begins: list[int], last: dict[Computed, int]
 ) -> tuple[list[list[int]], list[jax.ShapeDtypeStruct]]:
     """Where each part's results lie, and what these places are; a place is taken again by what comes later.
 

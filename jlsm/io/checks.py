@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jlsm._time_axis import timestamp
 from jlsm.errors import InputError, RepairWarning
+from jlsm.io.time_axis import timestamp
 
 
 class Suspect(NamedTuple):
@@ -175,15 +175,15 @@ def check_range(file: str, name: str, values: np.ndarray, times: np.ndarray) -> 
             f"{where} is outside {rule.lower:g} to {rule.upper:g} {rule.unit} ({int(bad.sum())} time steps): "
             f"correct the value or its units"
         )
-    for side, found, edge in (
+    for side, outside, edge in (
         ("below", values < rule.lower, rule.lower),
         ("above", values > rule.upper, rule.upper),
     ):
-        if found.any():
+        if outside.any():
             worst = float(np.nanmin(values) if side == "below" else np.nanmax(values))
             warnings.warn(
-                f"{file}: {name} {side} {edge:g} {rule.unit} at {int(found.sum())} time steps (first "
-                f"{timestamp(times[int(np.argmax(found))])}, worst {worst:.4g}): set to {edge:g}",
+                f"{file}: {name} {side} {edge:g} {rule.unit} at {int(outside.sum())} time steps (first "
+                f"{timestamp(times[int(np.argmax(outside))])}, worst {worst:.4g}): set to {edge:g}",
                 RepairWarning,
                 stacklevel=2,
             )

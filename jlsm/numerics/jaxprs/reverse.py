@@ -3,12 +3,12 @@
 JAX's own way (``jax.checkpoint`` inside ``jax.lax.scan``) leaves to the compiler which intermediate values are kept
 and which are worked out again. Here it is written down:
 
-1. forward: keep every state and what its step *found* (the solution of an implicit equation), or, where that needs too
-   much memory, the state at the start of each chunk of steps;
+1. forward: keep every state and the solution of the implicit equation in its step, or, where that needs too much
+   memory, the state at the start of each chunk of steps;
 2. backward, chunk by chunk, last one first: run its steps again if they were not kept; then, last step first, take the
-   derivative of the step with the solution given.
+   derivative of the step for that solution.
 
-Every step is evaluated in pieces (``jlsm.numerics.pieces``). Memory is that of all steps, or of all chunks' states and
+Every step is evaluated in pieces (``pieces``). Memory is that of all steps, or of all chunks' states and
 of one chunk's steps: least where a chunk is the square root of the record. Only what is differentiated costs: a
 parameter or a forcing variable that nobody asks about has no derivative computed.
 """
@@ -24,9 +24,10 @@ import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 from jaxtyping import PyTree
 
-from jlsm.numerics.packing import Packed, pack
-from jlsm.numerics.pieces import scan_in_pieces
-from jlsm.numerics.scan import Scan, depends_on
+from jlsm.numerics.jaxprs.dependence import depends_on
+from jlsm.numerics.jaxprs.packing import Packed, pack_tree
+from jlsm.numerics.jaxprs.pieces import scan_in_pieces
+from jlsm.numerics.time_loop import Scan
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1))
@@ -48,25 +49,25 @@ def scan_chunks(scan: Scan, keep: bool, constants: PyTree, state: PyTree, rows: 
 
 
 def _forward(scan: Scan, keep: bool, constants, state, rows):
-    """(end, outputs, for each chunk what is kept of its steps, or its first state)."""
+    """(end, outputs, for each chunk the states and solutions of its steps, or its first state)."""
 
     def one_chunk(carry, rows):
         state, count = carry
         end, outputs, steps = _chunk(scan, keep, constants, state, scan.prepare(constants, rows), count)
         return (end, count + 1), (outputs, steps if keep else state)
 
-    (end, _), (outputs, kept) = jax.lax.scan(one_chunk, (state, jnp.zeros((), jnp.int32)), rows)
-    return end, outputs, kept
+    (end, _), (outputs, trajectory) = jax.lax.scan(one_chunk, (state, jnp.zeros((), jnp.int32)), rows)
+    return end, outputs, trajectory
 
 
 def _chunk(scan: Scan, keep: bool, constants, state, inputs, count) -> tuple[PyTree, Any, Packed]:
-    """The steps of one chunk: (end, outputs, if asked for the state before each step and what it found)."""
+    """The steps of one chunk: (end, outputs, if asked for the state before each step and its solution)."""
 
     def step(state, row):
-        new, output, found = scan.step(constants, state, row.unpack())
-        return new, (output, (state, found) if keep else ())
+        new, output, solution = scan.step(constants, state, row.unpack())
+        return new, (output, (state, solution) if keep else ())
 
-    end, (outputs, steps) = scan_in_pieces(step, state, pack(inputs, leading=1), count >= 0)
+    end, (outputs, steps) = scan_in_pieces(step, state, pack_tree(inputs, leading=1), count >= 0)
     return end, outputs.unpack(), steps
 
 
@@ -83,12 +84,12 @@ def _keep_what_is_needed(scan: Scan, keep: bool, constants, state, rows):
 
     constants, rows = split(constants), split(rows)
     whole = eqx.combine(*constants), jax.tree.map(value, state), eqx.combine(*rows)
-    end, outputs, kept = _forward(scan, keep, *whole)
-    return (end, outputs), (constants, rows, kept)
+    end, outputs, trajectory = _forward(scan, keep, *whole)
+    return (end, outputs), (constants, rows, trajectory)
 
 
 def _pull_back(scan: Scan, keep: bool, saved, cotangents):
-    (asked, others), (asked_rows, other_rows), kept = saved
+    (asked, others), (asked_rows, other_rows), trajectory = saved
     of_end, of_outputs = jax.tree.map(
         lambda c: jnp.zeros(c.aval.shape, c.aval.dtype) if isinstance(c, SymbolicZero) else c,
         cotangents,
@@ -115,18 +116,18 @@ def _pull_back(scan: Scan, keep: bool, saved, cotangents):
 
         def step(carry, row):
             of_state, of_asked = carry
-            (state, found), (now, of_output) = (packed.unpack() for packed in row)
+            (state, solution), (now, of_output) = (packed.unpack() for packed in row)
             reached, rest = eqx.partition(now, depends)
 
-            def known(asked, state, reached):
-                return scan.known(eqx.combine(asked, others), state, eqx.combine(reached, rest), found)
+            def solved(asked, state, reached):
+                return scan.solved(eqx.combine(asked, others), state, eqx.combine(reached, rest), solution)
 
-            _, pull = jax.vjp(known, asked, state, reached)
+            _, pull = jax.vjp(solved, asked, state, reached)
             by_asked, of_state, of_reached = pull((of_state, of_output))
             return (of_state, jax.tree.map(jnp.add, of_asked, by_asked)), (of_reached,)
 
         (of_state, of_asked), (of_reached,) = scan_in_pieces(
-            step, (of_state, of_asked), (steps, pack((inputs, of_outputs), leading=1)), count >= 0, reverse=True
+            step, (of_state, of_asked), (steps, pack_tree((inputs, of_outputs), leading=1)), count >= 0, reverse=True
         )
         of_reached = of_reached.unpack()
         by_asked, of_rows = pull(of_reached)
@@ -136,14 +137,14 @@ def _pull_back(scan: Scan, keep: bool, saved, cotangents):
     (of_state, of_asked, _), of_rows = jax.lax.scan(
         one_chunk,
         (of_end, nothing, jnp.zeros((), jnp.int32)),
-        (kept, asked_rows, other_rows, of_outputs),
+        (trajectory, asked_rows, other_rows, of_outputs),
         reverse=True,
     )
     return _zeros_for_others(of_asked, others), of_state, _zeros_for_others(of_rows, other_rows)
 
 
 def _zeros_for_others(cotangents, others):
-    """Cotangents of a whole tree: those found, zeros for the rest."""
+    """Cotangents of a whole tree: zeros for the rest."""
 
     def zero(leaf):
         if jnp.issubdtype(leaf.dtype, jnp.inexact):

@@ -11,9 +11,9 @@ import netCDF4
 import numpy as np
 
 from jlsm._version import package_version
-from jlsm._write import _part, check_writable
 from jlsm.errors import InputError, RepairWarning
 from jlsm.forcing import Forcing, Site
+from jlsm.io.result import _part, check_writable
 from jlsm.state import State, initial_state
 
 _KIND = "jlsm state"

@@ -1,0 +1,1 @@
+"""The command ``jlsm``, and what it shares with ``mdpl``."""

@@ -1,0 +1,46 @@
+"""A state to start from: the record's first year, again and again."""
+
+from __future__ import annotations
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from jlsm.forcing import Forcing, Site
+from jlsm.parameters import Parameters
+from jlsm.simulation.layout import split_series
+from jlsm.simulation.run import simulate
+from jlsm.state import State, initial_state
+
+
+def spin_up(
+    params: Parameters,
+    forcing: Forcing,
+    site: Site,
+    years: float | int = 3,
+    state: State | None = None,
+    solver="converged",
+) -> State:
+    """State after running over the record, again and again, for about ``years`` years.
+
+    The record's first year (all of it, if it is shorter) is repeated, whole passes only; a column
+    of a stack that is padded within that year stands still while others go on.
+
+    Args:
+        years: length of the spin-up; 0 returns the start.
+        state: where to start; None is a snow-free column at the mean air temperature.
+
+    Returns:
+        State. Differentiable like any run.
+    """
+    if state is None:
+        state = initial_state(
+            jnp.mean(forcing.Tair, axis=0), jnp.broadcast_to(params.soil.porosity, forcing.Tair.shape[1:])
+        )
+    year = round(365 * 86400 / float(jnp.min(forcing.dt)))  # a number of steps: call this outside jit
+    first = forcing.window(0, min(year, forcing.steps))
+    series, constant = split_series(params, forcing.Tair.shape[1:])
+    now = eqx.combine(jax.tree.map(lambda leaf: leaf[: first.steps], series), constant)
+    for _ in range(int(-(-years * year // first.steps))):
+        _, state = simulate(now, first, site, state, fields=("Qle",), solver=solver)
+    return state
