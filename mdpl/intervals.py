@@ -13,10 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from jlsm.constants import DAY
 from jlsm.errors import InputError
 from jlsm.forcing import Forcing
 
-DAY = 86400
 Series = Array | np.ndarray
 """JAX inside the loss, NumPy for scores: means work on both"""
 

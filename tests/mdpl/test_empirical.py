@@ -14,7 +14,7 @@ from jlsm.errors import InputError
 from mdpl import lstm
 from mdpl.cli import app
 from mdpl.config import Config
-from mdpl.empirical import MODELS, empirical_rows, fit_empirical, fit_sites, relative_humidity, summary, weather
+from mdpl.empirical import MODELS, air_humidity, empirical_rows, fit_empirical, fit_sites, summary, weather
 from mdpl.intervals import DAY, model_time
 from mdpl.observations import FluxSeries
 from mdpl.run_directory import write_scores
@@ -86,7 +86,7 @@ def test_relative_humidity_of_saturated_and_dry_air():
     steps = forcing.steps
     full = dict(Tair=jnp.full(steps, 293.15), Psurf=jnp.full(steps, 1e5))
     for humidity, expected in ((0.01467, 1.0), (0.00730, 0.5), (0.0, 0.0), (0.03, 1.0)):
-        found = relative_humidity(dataclasses.replace(forcing, **full, Qair=jnp.full(steps, humidity)))
+        found = air_humidity(dataclasses.replace(forcing, **full, Qair=jnp.full(steps, humidity)))
         np.testing.assert_allclose(found, expected, atol=0.01)
 
 
