@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from jlsm.describe import field_table
 from jlsm.errors import InputError
 
 PATHS = ("lsm", "surrogate", "surrogate-then-lsm")
@@ -95,6 +96,9 @@ class Config:
     """stop after this many refreshes without a better loss; 0: run all epochs"""
     seed: int = 0
     """of the draw of windows and of the network's first weights; nothing else is random"""
+
+    def __repr__(self) -> str:
+        return field_table(self)
 
     def check(self) -> Config:
         """This config, after its values were checked. Raises InputError."""
