@@ -7,6 +7,7 @@ documentation read them from here.
 from __future__ import annotations
 
 import dataclasses
+from typing import TYPE_CHECKING
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -14,6 +15,10 @@ from jaxtyping import Array, Float
 
 from jlsm.constants import SNOW_LAYERS, SOIL_LAYER_THICKNESS
 from jlsm.describe import field_table
+from jlsm.forcing import Forcing, Site
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 
 def _output(
@@ -113,6 +118,12 @@ class Outputs(eqx.Module):
 
     def __repr__(self) -> str:
         return field_table(self)
+
+    def to_dataset(self, forcing: Forcing, site: Site) -> xr.Dataset:
+        """As an xarray Dataset, of one site or (with a dimension ``site``) of a stack: ``jlsm.io.outputs_dataset``."""
+        from jlsm.io import outputs_dataset
+
+        return outputs_dataset(self, forcing, site)
 
 
 def output_fields() -> dict[str, dict[str, str | None]]:

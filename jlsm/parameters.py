@@ -11,7 +11,7 @@ A parameter is a scalar per column or, with one more leading axis, a time series
 from __future__ import annotations
 
 import dataclasses
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -20,8 +20,11 @@ from jaxtyping import Array, Float
 
 from jlsm.describe import field_table
 from jlsm.errors import InputError
-from jlsm.forcing import Site
+from jlsm.forcing import Forcing, Site
 from jlsm.parameter_tables import IGBP_CLASSES, IGBP_SOURCES, SOIL_CLASSES, SOIL_SOURCES
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 Value = Float[Array, "..."]
 
@@ -226,6 +229,12 @@ class Parameters(_Group):
     snow: Snow
     site: Topography
     management: Management
+
+    def to_dataset(self, site: Site, forcing: Forcing | None = None) -> xr.Dataset:
+        """As an xarray Dataset with units and, of a stack, site labels: ``jlsm.io.parameters_dataset``."""
+        from jlsm.io import parameters_dataset
+
+        return parameters_dataset(self, site, forcing)
 
 
 _GROUPS = {"vegetation": Vegetation, "soil": Soil, "snow": Snow, "site": Topography, "management": Management}
