@@ -12,6 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from jlsm.describe import field_table, quantity
+
 
 class Forcing(eqx.Module):
     """Meteorological forcing at the model's time step, ALMA names and units.
@@ -20,32 +22,35 @@ class Forcing(eqx.Module):
     standard time. Source of the convention: PLUMBER2 v1.0 (Ukkola et al. 2022).
     """
 
-    Tair: Float[Array, "time ..."]
+    Tair: Float[Array, "time ..."] = quantity("K")
     """air temperature at reference height, K"""
-    Qair: Float[Array, "time ..."]
+    Qair: Float[Array, "time ..."] = quantity("kg kg-1")
     """specific humidity, kg kg-1"""
-    Psurf: Float[Array, "time ..."]
+    Psurf: Float[Array, "time ..."] = quantity("Pa")
     """surface pressure, Pa"""
-    SWdown: Float[Array, "time ..."]
+    SWdown: Float[Array, "time ..."] = quantity("W m-2")
     """downward shortwave radiation, W m-2"""
-    LWdown: Float[Array, "time ..."]
+    LWdown: Float[Array, "time ..."] = quantity("W m-2")
     """downward longwave radiation, W m-2"""
-    Wind: Float[Array, "time ..."]
+    Wind: Float[Array, "time ..."] = quantity("m s-1")
     """wind speed at reference height, m s-1"""
-    Precip: Float[Array, "time ..."]
+    Precip: Float[Array, "time ..."] = quantity("kg m-2 s-1")
     """rain + snow, kg m-2 s-1"""
-    CO2air: Float[Array, "time ..."]
+    CO2air: Float[Array, "time ..."] = quantity("ppm")
     """CO2 mole fraction, ppm"""
-    LAI: Float[Array, "time ..."]
+    LAI: Float[Array, "time ..."] = quantity("m2 m-2")
     """leaf area index of the grid mean, m2 m-2"""
-    day: Int[Array, "time ..."]
+    day: Int[Array, "time ..."] = quantity("d")
     """days since 1970-01-01 of the interval's start, local standard time"""
-    second_of_day: Int[Array, "time ..."]
+    second_of_day: Int[Array, "time ..."] = quantity("s")
     """seconds since local midnight of the interval's start"""
-    dt: Float[Array, "..."]
+    dt: Float[Array, "..."] = quantity("s")
     """length of the time step, s (one per column)"""
     valid: Bool[Array, "time ..."] | None = None
     """False where a record is padding (see ``stack_sites``); None where nothing is padded"""
+
+    def __repr__(self) -> str:
+        return field_table(self)
 
     @property
     def steps(self) -> int:
@@ -76,17 +81,17 @@ class Site(eqx.Module):
     For a stack of sites they are tuples.
     """
 
-    latitude: Float[Array, "..."]
+    latitude: Float[Array, "..."] = quantity("degrees_north")
     """degrees north"""
-    longitude: Float[Array, "..."]
+    longitude: Float[Array, "..."] = quantity("degrees_east")
     """degrees east"""
-    elevation: Float[Array, "..."]
+    elevation: Float[Array, "..."] = quantity("m")
     """m above sea level"""
-    reference_height: Float[Array, "..."]
+    reference_height: Float[Array, "..."] = quantity("m")
     """height of wind, temperature and humidity above ground, m"""
-    canopy_height: Float[Array, "..."]
+    canopy_height: Float[Array, "..."] = quantity("m")
     """height of the vegetation, m (NaN where the file has none: the class default is used)"""
-    utc_offset: Float[Array, "..."]
+    utc_offset: Float[Array, "..."] = quantity("h")
     """local standard time minus UTC, hours"""
     code: str | tuple[str, ...] = eqx.field(static=True, default="")
     """site code, e.g. ``DE-Geb``"""
@@ -96,6 +101,9 @@ class Site(eqx.Module):
     """IGBP class, short form: one of the keys of ``jlsm.parameters.IGBP_CLASSES``"""
     soil_texture: str | tuple[str, ...] = eqx.field(static=True, default="loam")
     """USDA texture class: one of the keys of ``jlsm.parameters.SOIL_CLASSES``"""
+
+    def __repr__(self) -> str:
+        return field_table(self)
 
     def numeric(self) -> Site:
         """The same site without its texts, so that compiled code is shared between sites."""

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jlsm.constants import SNOW_LAYERS, SOIL_LAYER_THICKNESS
+from jlsm.describe import field_table
 
 
 def _output(
@@ -109,6 +110,9 @@ class Outputs(eqx.Module):
     SolverResidual: Float[Array, "..."] | None = _output(
         "W m-2", "what the iteration of the surface energy balance left (handed to the ground)"
     )
+
+    def __repr__(self) -> str:
+        return field_table(self)
 
 
 def output_fields() -> dict[str, dict[str, str | None]]:

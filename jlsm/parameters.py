@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from jlsm.describe import field_table
 from jlsm.errors import InputError
 from jlsm.forcing import Site
 from jlsm.parameter_tables import IGBP_CLASSES, IGBP_SOURCES, SOIL_CLASSES, SOIL_SOURCES
@@ -61,7 +62,12 @@ SIB2_I = "Sellers et al. (1996) SiB2 part I"
 MATSIRO = "MATSIRO6, CCSR Report 66 (2021)"
 
 
-class Vegetation(eqx.Module):
+class _Group(eqx.Module):
+    def __repr__(self) -> str:
+        return field_table(self)
+
+
+class Vegetation(_Group):
     """What grows: photosynthesis, leaf optics, canopy structure, roots."""
 
     vcmax25: Value = _calibratable(
@@ -123,7 +129,7 @@ class Vegetation(eqx.Module):
     )
 
 
-class Soil(eqx.Module):
+class Soil(_Group):
     """Hydraulic, thermal and optical properties of the ground, uniform with depth."""
 
     porosity: Value = _calibratable("m3 m-3", 0.451, 0.25, 0.75, "w_sat", "Clapp & Hornberger (1978)")
@@ -151,7 +157,7 @@ class Soil(eqx.Module):
     roughness_heat: Value = _calibratable("m", 0.005, 0.00001, 0.02, "z_Ts of the ground", MATSIRO)
 
 
-class Snow(eqx.Module):
+class Snow(_Group):
     """Snow cover, layers, ageing, and the split of precipitation."""
 
     cover_mass: Value = _parameter(
@@ -177,7 +183,7 @@ class Snow(eqx.Module):
     )
 
 
-class Topography(eqx.Module):
+class Topography(_Group):
     """What TOPMODEL needs to know of the land around the tower (group ``site``)."""
 
     slope: Value = _parameter("-", 0.01, 0.0005, 0.5, "tan(beta_s): mean slope", "assumed: gently rolling cropland")
@@ -185,7 +191,7 @@ class Topography(eqx.Module):
     conductivity_decay: Value = _parameter("m-1", 3.0, 0.5, 10.0, "f: decay of K_s with depth (1/f = 0.333 m)", MATSIRO)
 
 
-class Management(eqx.Module):
+class Management(_Group):
     """Field management; off by default. Its water is a named term of the budget."""
 
     irrigation_rate: Value = _calibratable("kg m-2 s-1", 0.0, 0.0, 5e-3, "largest irrigation rate; 0 is off", "user")
@@ -212,7 +218,7 @@ class Management(eqx.Module):
     )
 
 
-class Parameters(eqx.Module):
+class Parameters(_Group):
     """All parameters of the model, in groups."""
 
     vegetation: Vegetation

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jlsm.constants import FREEZING_POINT, SNOW_LAYERS, SOIL_LAYER_THICKNESS, SURFACE_PORTIONS
+from jlsm.describe import field_table, quantity
 
 
 class State(eqx.Module):
@@ -16,32 +17,35 @@ class State(eqx.Module):
     functions of ``snow_mass`` (``jlsm.processes.snow``), so they are not state.
     """
 
-    surface_temperature: Float[Array, "2 ..."]
+    surface_temperature: Float[Array, "2 ..."] = quantity("K")
     """ground surface (forest floor) temperature T_s of both portions, K (diagnostic start value)"""
-    canopy_temperature: Float[Array, "2 ..."]
+    canopy_temperature: Float[Array, "2 ..."] = quantity("K")
     """leaf temperature T_c of both portions, K (diagnostic start value)"""
-    ground_temperature: Float[Array, "soil ..."]
+    ground_temperature: Float[Array, "soil ..."] = quantity("K")
     """soil temperature T_g, K"""
-    soil_moisture: Float[Array, "soil ..."]
+    soil_moisture: Float[Array, "soil ..."] = quantity("m3 m-3")
     """soil water, liquid + frozen, w, m3 m-3"""
-    soil_ice: Float[Array, "soil ..."]
+    soil_ice: Float[Array, "soil ..."] = quantity("m3 m-3")
     """frozen soil water w_i, m3 m-3 of liquid equivalent"""
-    canopy_water: Float[Array, "..."]
+    canopy_water: Float[Array, "..."] = quantity("kg m-2")
     """water on leaves, liquid + frozen, kg m-2"""
-    canopy_ice: Float[Array, "..."]
+    canopy_ice: Float[Array, "..."] = quantity("kg m-2")
     """frozen part of the water on leaves, kg m-2"""
-    snow_mass: Float[Array, "..."]
+    snow_mass: Float[Array, "..."] = quantity("kg m-2")
     """snow water equivalent of the grid mean, kg m-2"""
-    snow_temperature: Float[Array, "3 ..."]
+    snow_temperature: Float[Array, "3 ..."] = quantity("K")
     """snow layer temperature, K"""
-    snow_albedo: Float[Array, "2 ..."]
+    snow_albedo: Float[Array, "2 ..."] = quantity("-")
     """albedo of the snow surface, visible and near infrared, -"""
-    ponded_water: Float[Array, "..."]
+    ponded_water: Float[Array, "..."] = quantity("kg m-2")
     """water standing on the field (field management), kg m-2"""
-    ground_temperature_carry: Float[Array, "soil ..."]
+    ground_temperature_carry: Float[Array, "soil ..."] = quantity("K")
     """what rounding left out of ``ground_temperature`` (compensated summation), K"""
-    soil_moisture_carry: Float[Array, "soil ..."]
+    soil_moisture_carry: Float[Array, "soil ..."] = quantity("m3 m-3")
     """what rounding left out of ``soil_moisture``, m3 m-3"""
+
+    def __repr__(self) -> str:
+        return field_table(self)
 
 
 def initial_state(temperature: Float[Array, "..."], porosity: Float[Array, "..."], saturation: float = 0.75) -> State:

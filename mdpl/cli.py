@@ -167,7 +167,7 @@ def baselines(
     """Empirical models (1lin, 3km27, lstm) fitted on the train period, scored with mdpl's split and masks."""
     config = _config(None, target=target, test_years=test_years)
     prepare_jax(loop_bytes=GRADIENT_LOOP_BYTES)
-    from mdpl.baselines.empirical import fit_sites, summary
+    from mdpl.baselines.empirical import fit_sites, summary_cells
     from mdpl.files import write_rows
     from mdpl.report.terminal import console, table
     from mdpl.scores.evaluation import MetricRow
@@ -179,7 +179,9 @@ def baselines(
         write_rows(output, MetricRow, rows)
     terminal = console()
     terminal.print(f"test period, {config.target} observations, median over seeds (range)", highlight=False)
-    terminal.print(table(("site", "flux", "model", "RMSE W m-2", "bias", "R", "NME", "n"), summary(rows), words=3))
+    terminal.print(
+        table(("site", "flux", "model", "RMSE W m-2", "bias", "R", "NME", "n"), summary_cells(rows), words=3)
+    )
     if output is not None:
         terminal.print(f"wrote {output}", highlight=False, soft_wrap=True)
 

@@ -14,6 +14,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from jlsm.describe import field_table
 from jlsm.errors import InputError
 from mdpl.scores.losses import LOSSES
 from mdpl.towers.observations import SCORED_FLUXES, TARGETS
@@ -178,8 +179,11 @@ SETTINGS: dict[str, Setting] = {
 
 
 def _default(name: str) -> Any:
-    value = SETTINGS[name].default
-    return dataclasses.field(default_factory=lambda: dict(value)) if isinstance(value, dict) else value
+    setting = SETTINGS[name]
+    value, metadata = setting.default, {"units": setting.unit}
+    if isinstance(value, dict):
+        return dataclasses.field(default_factory=lambda: dict(value), metadata=metadata)
+    return dataclasses.field(default=value, metadata=metadata)
 
 
 @dataclass(frozen=True)
@@ -219,6 +223,9 @@ class Config:
     validation_years: int = _default("validation_years")
     patience: int = _default("patience")
     seed: int = _default("seed")
+
+    def __repr__(self) -> str:
+        return field_table(self)
 
     def check(self) -> Config:
         """This config, after its values were checked. Raises InputError."""

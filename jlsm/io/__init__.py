@@ -3,6 +3,7 @@
 This is the door; each kind of file has its own module behind it.
 """
 
+from jlsm.io.datasets import outputs_dataset, parameters_dataset
 from jlsm.io.met import load_forcing, load_site
 from jlsm.io.parameter_file import read_parameters, write_parameters
 from jlsm.io.result import OutputWriter, check_writable, to_dataset, write_dataset
@@ -14,6 +15,8 @@ __all__ = [
     "load_forcing",
     "load_site",
     "load_state",
+    "outputs_dataset",
+    "parameters_dataset",
     "read_parameters",
     "save_state",
     "to_dataset",

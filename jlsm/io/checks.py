@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jlsm.constants import DAY
 from jlsm.errors import InputError, RepairWarning
 from jlsm.io.time_axis import timestamp
 
@@ -208,9 +209,9 @@ def check_amounts(file: str, series: dict[str, np.ndarray], times: np.ndarray, d
         InputError: mean Precip above 12 m a year (the wettest place on Earth, Mawsynram), or SWdown that stays
             below 20 W m-2 for ten days outside the polar regions.
     """
-    days = times.size * dt / 86400.0
+    days = times.size * dt / DAY
     mean = float(series["Precip"].mean())
-    if days >= 30 and mean * 365.25 * 86400.0 > 12000.0:
+    if days >= 30 and mean * 365.25 * DAY > 12000.0:
         raise InputError(
             f"{file}: Precip from {timestamp(times[0])} on has a mean of {mean:.3g} kg m-2 s-1, "
             f"{mean * 365.25 * 86.4:.0f} m a year: it looks like mm per time step or hour; {_PER_STEP}"

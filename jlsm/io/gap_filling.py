@@ -9,8 +9,10 @@ import warnings
 
 import numpy as np
 
+from jlsm.constants import DAY
 from jlsm.errors import InputError, RepairWarning
 from jlsm.io.time_axis import timestamp
+from jlsm.processes.humidity import saturation_over_water, specific_humidity
 
 _MAUNA_LOA_FIRST_YEAR = 1959
 _MAUNA_LOA = (
@@ -67,7 +69,7 @@ def fill_lai(
         if igbp not in _SEASONAL_LAI:
             raise InputError(f"{file}: LAI is absent and IGBP class {igbp!r} has no default: add LAI to the file")
         winter, summer = _SEASONAL_LAI[igbp]
-        day_of_year = (times - times.astype("datetime64[Y]")).astype("timedelta64[s]").astype(float) / 86400.0
+        day_of_year = (times - times.astype("datetime64[Y]")).astype("timedelta64[s]").astype(float) / DAY
         peak = 196.0 if latitude >= 0.0 else 15.0
         summerness = 0.5 + 0.5 * np.cos(2.0 * np.pi * (day_of_year - peak) / 365.25)
         _warn(
@@ -86,20 +88,14 @@ def fill_lai(
     return values
 
 
-def saturation_vapour_pressure(temperature: np.ndarray) -> np.ndarray:
-    """Over water, Pa (Bolton 1980, eq. 10); temperature in K."""
-    celsius = temperature - 273.15
-    return 611.2 * np.exp(17.67 * celsius / (celsius + 243.5))
-
-
-def specific_humidity(
+def fill_humidity(
     file: str, source: str, values: np.ndarray, temperature: np.ndarray, pressure: np.ndarray
 ) -> np.ndarray:
     """Specific humidity, kg kg-1, from ``source`` = ``RH`` (%) or ``VPD`` (hPa)."""
-    saturation = saturation_vapour_pressure(temperature)
+    saturation = saturation_over_water(temperature)
     vapour = values / 100.0 * saturation if source == "RH" else saturation - 100.0 * values
-    _warn(f"{file}: Qair is absent: derived from {source}, Tair and Psurf (Bolton 1980)")
-    return np.maximum(0.622 * vapour / (pressure - 0.378 * vapour), 1e-6)
+    _warn(f"{file}: Qair is absent: derived from {source}, Tair and Psurf (saturation over water, WMO-No. 8)")
+    return np.maximum(specific_humidity(vapour, pressure), 1e-6)
 
 
 def solar_utc_offset(file: str, longitude: float) -> float:

@@ -187,11 +187,11 @@ def _humidity(
     if "Qair" not in dataset.variables:
         if relative_humidity is not None:
             first_missing(file, "RH", relative_humidity, times)
-            return gap_filling.specific_humidity(file, "RH", relative_humidity, series["Tair"], series["Psurf"])
+            return gap_filling.fill_humidity(file, "RH", relative_humidity, series["Tair"], series["Psurf"])
         if "VPD" in dataset.variables and plain_unit(str(getattr(dataset.variables["VPD"], "units", ""))) == "hpa":
             deficit = _numbers(file, dataset, "VPD").reshape(-1)[steps]
             first_missing(file, "VPD", deficit, times)
-            return gap_filling.specific_humidity(file, "VPD", deficit, series["Tair"], series["Psurf"])
+            return gap_filling.fill_humidity(file, "VPD", deficit, series["Tair"], series["Psurf"])
     return _complete(file, dataset, "Qair", steps, times)
 
 

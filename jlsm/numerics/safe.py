@@ -5,7 +5,10 @@ value at which its derivative is infinite.
 """
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
+
+from jlsm.numerics.namespace import namespace_of
 
 
 def smooth_minimum(
@@ -25,18 +28,18 @@ def smooth_minimum(
     return 2.0 * first * second / (first + second + jnp.sqrt(discriminant))
 
 
-def at_most(x: Float[Array, "..."], limit) -> Float[Array, "..."]:
+def at_most(x: Float[Array | np.ndarray, "..."], limit) -> Float[Array | np.ndarray, "..."]:
     """The smaller of both, with the derivative of x where they are equal.
 
     ``jnp.minimum`` averages both derivatives at a tie, which belongs to neither side of the kink and costs five
     operations more in a derivative.
     """
-    return jnp.where(limit < x, limit, x)
+    return namespace_of(x, limit).where(limit < x, limit, x)
 
 
-def at_least(x: Float[Array, "..."], limit) -> Float[Array, "..."]:
+def at_least(x: Float[Array | np.ndarray, "..."], limit) -> Float[Array | np.ndarray, "..."]:
     """The larger of both, with the derivative of x where they are equal (see ``at_most``)."""
-    return jnp.where(limit > x, limit, x)
+    return namespace_of(x, limit).where(limit > x, limit, x)
 
 
 def decay_mean(x: Float[Array, "..."]) -> Float[Array, "..."]:

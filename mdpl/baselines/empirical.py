@@ -13,10 +13,9 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Bool, Float
 
-from jlsm.constants import VAPOUR_TO_AIR_MASS
 from jlsm.errors import InputError
 from jlsm.forcing import Forcing
-from jlsm.processes.humidity import saturation_over_water
+from jlsm.processes.humidity import relative_humidity
 from mdpl.config import Config
 from mdpl.scores.evaluation import MetricRow
 from mdpl.scores.metrics import scores
@@ -35,12 +34,10 @@ MEMORY_DAYS = (5, 30)
 """trailing means of the weather given to the LSTM besides the weather of the step, days"""
 
 
-def relative_humidity(forcing: Forcing) -> Float[np.ndarray, "time"]:
+def air_humidity(forcing: Forcing) -> Float[np.ndarray, "time"]:
     """Relative humidity over water, 0 to 1, from Qair, Tair and Psurf."""
-    q, pressure = np.asarray(forcing.Qair, np.float64), np.asarray(forcing.Psurf, np.float64)
-    vapour = q * pressure / (VAPOUR_TO_AIR_MASS + (1.0 - VAPOUR_TO_AIR_MASS) * q)
-    saturation = np.asarray(saturation_over_water(np.asarray(forcing.Tair, np.float64)), np.float64)
-    return np.clip(vapour / saturation, 0.0, 1.0)
+    numbers = (np.asarray(series, np.float64) for series in (forcing.Qair, forcing.Tair, forcing.Psurf))
+    return np.clip(relative_humidity(*numbers), 0.0, 1.0)
 
 
 def predictors(tower: Tower, memory: bool = False) -> Float[np.ndarray, "obs_time predictors"]:
@@ -52,7 +49,7 @@ def predictors(tower: Tower, memory: bool = False) -> Float[np.ndarray, "obs_tim
             Precip.
     """
     forcing = tower.forcing
-    series = [np.asarray(forcing.SWdown, np.float64), np.asarray(forcing.Tair, np.float64), relative_humidity(forcing)]
+    series = [np.asarray(forcing.SWdown, np.float64), np.asarray(forcing.Tair, np.float64), air_humidity(forcing)]
     if memory:
         more = [np.asarray(getattr(forcing, name), np.float64) for name in ("Precip", "LWdown", "Wind", "LAI")]
         per_day = DAY // model_time(forcing).length
@@ -201,7 +198,7 @@ def fit_sites(
     return rows
 
 
-def summary(rows: list[MetricRow], period: str = "test") -> list[tuple[str, ...]]:
+def summary_cells(rows: list[MetricRow], period: str = "test") -> list[tuple[str, ...]]:
     """Cells of a table, one line per site, flux and model: median over seeds, and range where there are several."""
     models: dict[tuple[str, str, str], list[MetricRow]] = {}
     for row in rows:

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
+from jlsm.constants import DAY
+from jlsm.processes.humidity import saturation_over_water, vapour_pressure
 from mdpl.data.climate import (
     FIVE_CROPS,
     MONTHLY,
@@ -25,7 +27,7 @@ from mdpl.data.climate import (
     month_and_day,
     yearly_course,
 )
-from mdpl.data.sky import clear_sky_emissivity, potential_radiation, saturation_vapour_pressure, sky_longwave
+from mdpl.data.sky import clear_sky_emissivity, potential_radiation, sky_longwave
 
 
 def main() -> None:
@@ -34,9 +36,6 @@ def main() -> None:
     parser.add_argument("--from", dest="source", type=Path, required=True, help="folder with the five *_Met.nc files")
     parser.add_argument("-o", dest="output", type=Path, default=Path(__file__).with_name("five_crops_climate.toml"))
     arguments = parser.parse_args()
-    import jax
-
-    jax.config.update("jax_enable_x64", True)  # six digits are written
     tables = {}
     for code in FIVE_CROPS:
         (file,) = sorted(arguments.source.glob(f"{code}_*_Met.nc"))
@@ -71,17 +70,16 @@ def daily_statistics(series: dict[str, np.ndarray], scalars: dict[str, float], d
         return values.reshape(days.size, -1)
 
     potential = by_day(potential_radiation(days, **{k: scalars[k] for k in ("latitude", "longitude", "utc_offset")}))
-    pressure = series["Qair"] * series["Psurf"] / (0.622 + 0.378 * series["Qair"])
     daily = {name: by_day(series[name]).mean(axis=1) for name in series}
-    vapour = by_day(pressure).mean(axis=1)
+    vapour = by_day(vapour_pressure(series["Qair"], series["Psurf"])).mean(axis=1)
     values = {
         "tair": daily["Tair"],
         "clearness": daily["SWdown"] / potential.mean(axis=1),
-        "saturation": vapour / saturation_vapour_pressure(daily["Tair"]),
+        "saturation": vapour / saturation_over_water(daily["Tair"]),
         "wind": daily["Wind"],
         "psurf": daily["Psurf"],
     }
-    rain = daily["Precip"] * 86400.0
+    rain = daily["Precip"] * DAY
     wet = rain > WET_DAY
     month, _ = month_and_day(days)
     here = [month == m for m in range(12)]

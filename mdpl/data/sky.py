@@ -1,18 +1,19 @@
-"""Radiation of sun and sky, and saturation: the physics the weather generator keeps to.
+"""Radiation of sun and sky: the physics the weather generator keeps to.
 
 Potential radiation comes from jlsm's own solar geometry, so that the model never sees more sun than its sky has.
 Longwave radiation: clear-sky emissivity of Prata (1996), Q. J. R. Meteorol. Soc. 122, 1127, with the cloud term of
-Crawford & Duchon (1999), J. Appl. Meteorol. 38, 474. Saturation vapour pressure over water: Bolton (1980), eq. 10.
+Crawford & Duchon (1999), J. Appl. Meteorol. 38, 474.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-STEFAN_BOLTZMANN = 5.670374e-8
+from jlsm.constants import DAY, STEFAN_BOLTZMANN
+
 STEP = 1800
 """s"""
-STEPS_PER_DAY = 86400 // STEP
+STEPS_PER_DAY = DAY // STEP
 
 
 def potential_radiation(days: np.ndarray, *, latitude: float, longitude: float, utc_offset: float) -> np.ndarray:
@@ -23,28 +24,12 @@ def potential_radiation(days: np.ndarray, *, latitude: float, longitude: float, 
         latitude, longitude: degrees north and east.
         utc_offset: local standard time minus UTC, hours.
     """
-    import jax.numpy as jnp
-
-    from jlsm.forcing import METEOROLOGY, Forcing, Site
     from jlsm.processes.solar import mean_cos_zenith
 
-    steps = len(days) * STEPS_PER_DAY
-    nothing = dict.fromkeys(METEOROLOGY, jnp.zeros(steps))
-    clock = Forcing(
-        **nothing,
-        day=jnp.asarray(np.repeat(days, STEPS_PER_DAY), jnp.int32),
-        second_of_day=jnp.asarray(np.tile(np.arange(STEPS_PER_DAY) * STEP, len(days)), jnp.int32),
-        dt=jnp.asarray(float(STEP)),
-    )
-    numbers = (latitude, longitude, 0.0, 10.0, 1.0, utc_offset)
-    cosine, lit, extraterrestrial = mean_cos_zenith(clock, Site(*(jnp.asarray(n, float) for n in numbers)))
-    return np.asarray(cosine * lit * extraterrestrial, float)
-
-
-def saturation_vapour_pressure(temperature: np.ndarray) -> np.ndarray:
-    """Over water, Pa; temperature in K (Bolton 1980, eq. 10)."""
-    celsius = temperature - 273.15
-    return 611.2 * np.exp(17.67 * celsius / (celsius + 243.5))
+    second_of_day = np.tile(np.arange(STEPS_PER_DAY) * STEP, len(days))
+    place = (np.float64(latitude), longitude, utc_offset)
+    cosine, lit, extraterrestrial = mean_cos_zenith(np.repeat(days, STEPS_PER_DAY), second_of_day, STEP, *place)
+    return cosine * lit * extraterrestrial
 
 
 def clear_sky_emissivity(vapour_pressure: np.ndarray, temperature: np.ndarray) -> np.ndarray:

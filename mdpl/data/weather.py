@@ -13,17 +13,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from jlsm.constants import STEFAN_BOLTZMANN
+from jlsm.processes.humidity import saturation_over_water, specific_humidity
 from mdpl.data.climate import SiteClimate, month_and_day, yearly_course
 from mdpl.data.daily_weather import DailyWeather, daily_weather
-from mdpl.data.sky import (
-    STEFAN_BOLTZMANN,
-    STEP,
-    STEPS_PER_DAY,
-    clear_sky_emissivity,
-    potential_radiation,
-    saturation_vapour_pressure,
-    sky_longwave,
-)
+from mdpl.data.sky import STEP, STEPS_PER_DAY, clear_sky_emissivity, potential_radiation, sky_longwave
 
 CLEAREST = 0.85
 """largest share of potential radiation in any half-hour (thin broken cloud adds to a clear sky)"""
@@ -97,11 +91,11 @@ def half_hours(climate: SiteClimate, daily: DailyWeather, rng: np.random.Generat
     tair = _temperature(daily, potential, solar_hours)
     pressure = course_through_days(daily.psurf)
     vapour = _vapour_pressure(daily, tair, rain > 0.0)
-    ceiling = saturation_vapour_pressure(tair)
+    ceiling = saturation_over_water(tair)
     speed = _wind(daily.wind, solar_hours, rng)
     longwave = _longwave(climate, daily, tair)
     flat = {"Tair": tair, "Psurf": pressure, "SWdown": sun, "LWdown": longwave, "Wind": speed, "Precip": rain / STEP}
-    flat["Qair"] = 0.622 * vapour / (pressure - 0.378 * vapour)
+    flat["Qair"] = specific_humidity(vapour, pressure)
     flat["VPD"] = (ceiling - vapour) / 100.0
     flat["RH"] = 100.0 * vapour / ceiling
     flat["potential"] = potential
@@ -197,8 +191,8 @@ def _vapour_pressure(daily: DailyWeather, tair: np.ndarray, raining: np.ndarray)
     A share ``share`` of the way to ``RAIN_HUMIDITY`` is gone in a shower; then the whole day is moved towards
     saturation, or dry half-hours towards less vapour, until the mean is right.
     """
-    target = daily.saturation * saturation_vapour_pressure(daily.tair)
-    ceiling = LARGEST_HUMIDITY * saturation_vapour_pressure(tair)
+    target = daily.saturation * saturation_over_water(daily.tair)
+    ceiling = LARGEST_HUMIDITY * saturation_over_water(tair)
     # the last resort of a nearly saturated day; its mean is then a little lower than asked for
     target = np.minimum(target, 0.999 * ceiling.mean(axis=1))
     # the air moistens and dries within an hour of the shower
@@ -227,7 +221,7 @@ def _longwave(climate: SiteClimate, daily: DailyWeather, tair: np.ndarray) -> np
     cloud = np.clip(1.0 - daily.clearness / climate["clear_sky"][month], 0.0, 1.0)
     mean = course_through_days(daily.tair)
     air = mean + 0.6 * (tair - mean)
-    vapour = np.maximum(course_through_days(daily.saturation * saturation_vapour_pressure(daily.tair)), 1.0)
+    vapour = np.maximum(course_through_days(daily.saturation * saturation_over_water(daily.tair)), 1.0)
     share = np.clip(course_through_days(cloud), 0.0, 1.0)
     scale = yearly_course(climate["longwave_scale"], daily.days)[:, None]
     longwave = scale * sky_longwave(air, clear_sky_emissivity(vapour, air), share)

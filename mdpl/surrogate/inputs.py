@@ -14,11 +14,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Shaped
 
-from jlsm.constants import FREEZING_POINT, LATENT_HEAT_VAPORISATION
+from jlsm.constants import FREEZING_POINT, LATENT_HEAT_VAPORISATION, VAPOUR_TO_AIR_MASS
 from jlsm.forcing import Forcing, Site
 from jlsm.parameters import PARAMETERS, Parameters, get_parameter
-from jlsm.processes.humidity import saturation_over_water, vapour_pressure
-from jlsm.processes.solar import day_of_year
+from jlsm.processes.humidity import vapour_pressure_deficit
+from jlsm.processes.solar import day_of_year, declination, solar_hours, year_angle
 from mdpl.towers.intervals import DAY
 
 MEMORY = (2 * 3600.0, 12 * 3600.0)
@@ -40,7 +40,7 @@ def by_day(values: Array, steps_per_day: int, columns: int) -> Shaped[Array, "da
 def scaled_weather(forcing: Forcing, site: Site, steps_per_day: int) -> Float[Array, "days weather steps columns"]:
     """Instantaneous weather, scaled by fixed numbers (so that no site or record changes the scale)."""
     columns = int(np.prod(forcing.Tair.shape[1:]))
-    deficit = saturation_over_water(forcing.Tair) - vapour_pressure(forcing.Qair, forcing.Psurf)
+    deficit = vapour_pressure_deficit(forcing.Qair, forcing.Tair, forcing.Psurf)
     rows = [
         forcing.SWdown / 250.0,
         (forcing.LWdown - 320.0) / 60.0,
@@ -59,8 +59,8 @@ def scaled_weather(forcing: Forcing, site: Site, steps_per_day: int) -> Float[Ar
 def _sun(forcing: Forcing, site: Site, steps_per_day: int, columns: int) -> Float[Array, "days steps columns"]:
     """Cosine of the zenith angle in the middle of each step, 0 at night.
 
-    Declination and equation of time (as in ``jlsm.processes.solar``, Spencer 1971) are those of the day's start, and
-    the hour angle's cosine is that of a sum: no trigonometry by steps.
+    Declination and equation of time are those of the middle of the day's record, and the hour angle's cosine is that
+    of a sum: no trigonometry by steps.
     """
 
     def of_site(value):
@@ -68,22 +68,12 @@ def _sun(forcing: Forcing, site: Site, steps_per_day: int, columns: int) -> Floa
 
     day = by_day(forcing.day, steps_per_day, columns)[:, 0]
     second = by_day(forcing.second_of_day, steps_per_day, columns)[:, 0]
-    angle = (2.0 * jnp.pi / 365.25) * (day_of_year(day, second) - 0.5)
-    declination = (
-        0.006918 - 0.399912 * jnp.cos(angle) + 0.070257 * jnp.sin(angle)
-        - 0.006758 * jnp.cos(2 * angle) + 0.000907 * jnp.sin(2 * angle)
-        - 0.002697 * jnp.cos(3 * angle) + 0.00148 * jnp.sin(3 * angle)
-    )  # fmt: skip
-    minutes = 229.18 * (
-        0.000075 + 0.001868 * jnp.cos(angle) - 0.032077 * jnp.sin(angle)
-        - 0.014615 * jnp.cos(2 * angle) - 0.040849 * jnp.sin(2 * angle)
-    )  # fmt: skip
-    hours = second / 3600.0 - of_site(site.utc_offset) + of_site(site.longitude) / 15.0 + minutes / 60.0
-    start = (jnp.pi / 12.0) * (hours - 12.0)
+    angle = year_angle(day_of_year(day, second) + 0.5)
+    start = (jnp.pi / 12.0) * (solar_hours(second, angle, of_site(site.longitude), of_site(site.utc_offset)) - 12.0)
     since = ((2.0 * np.pi / steps_per_day) * (np.arange(steps_per_day) + 0.5))[:, None]
-    latitude = jnp.deg2rad(of_site(site.latitude))
-    high = (jnp.sin(latitude) * jnp.sin(declination))[:, None]
-    wide = jnp.cos(latitude) * jnp.cos(declination)
+    latitude, tilt = jnp.deg2rad(of_site(site.latitude)), declination(angle)
+    high = (jnp.sin(latitude) * jnp.sin(tilt))[:, None]
+    wide = jnp.cos(latitude) * jnp.cos(tilt)
     cosine, sine = (wide * part(start) for part in (jnp.cos, jnp.sin))
     return jnp.maximum(high + cosine[:, None] * jnp.cos(since) - sine[:, None] * jnp.sin(since), 0.0)
 
@@ -160,9 +150,9 @@ class Leaves(NamedTuple):
 def drying_weather(forcing: Forcing, steps_per_day: int) -> Float[Array, "days 5 steps columns"]:
     """Precipitation, what sun and dry air evaporate (Penman 1948, kg m-2 s-1 and kg m-3), wind, leaf area index."""
     slope = jnp.clip(0.43 + 0.012 * (forcing.Tair - FREEZING_POINT), 0.2, 0.85)  # Delta / (Delta + gamma)
-    deficit = saturation_over_water(forcing.Tair) - vapour_pressure(forcing.Qair, forcing.Psurf)
+    deficit = vapour_pressure_deficit(forcing.Qair, forcing.Tair, forcing.Psurf)
     sun = 0.5 * slope * forcing.SWdown / LATENT_HEAT_VAPORISATION
-    air = (1.0 - slope) * 1.2 * 0.622 * deficit / forcing.Psurf
+    air = (1.0 - slope) * 1.2 * VAPOUR_TO_AIR_MASS * deficit / forcing.Psurf
     rows = (forcing.Precip, sun, air, forcing.Wind, forcing.LAI)
     return jnp.stack([by_day(row, steps_per_day, int(np.prod(row.shape[1:]))) for row in rows], axis=1)
 

@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from jlsm.parameters import IGBP_CLASSES, SOIL_CLASSES, default_parameters
+from jlsm.processes.humidity import vapour_pressure_deficit
 from mdpl.towers.intervals import DAY
 from mdpl.towers.load import Tower
 from mdpl.towers.split import Split
@@ -94,7 +95,8 @@ def daily_means(tower: Tower, split: Split | None) -> dict[str, np.ndarray]:
     def mean(values) -> np.ndarray:
         return np.bincount(which, np.asarray(values, np.float64)) / count
 
-    air = np.asarray(forcing.Tair, np.float64)
+    humidity, air, pressure = (np.asarray(x, np.float64) for x in (forcing.Qair, forcing.Tair, forcing.Psurf))
+    deficit = np.maximum(vapour_pressure_deficit(humidity, air, pressure), 0.0)
     low, high = np.full(days.size, np.inf), np.full(days.size, -np.inf)
     np.minimum.at(low, which, air)
     np.maximum.at(high, which, air)
@@ -104,7 +106,7 @@ def daily_means(tower: Tower, split: Split | None) -> dict[str, np.ndarray]:
         "daily_range": high - low,
         "shortwave": mean(forcing.SWdown),
         "longwave": mean(forcing.LWdown),
-        "vapour_pressure_deficit": mean(_deficit(air, forcing.Qair, forcing.Psurf)),
+        "vapour_pressure_deficit": mean(deficit),
         "wind": mean(forcing.Wind),
         "precipitation": mean(forcing.Precip) * DAY,
         "leaf_area": mean(forcing.LAI),
@@ -165,11 +167,3 @@ def _attributes(tower: Tower, daily: dict[str, np.ndarray]) -> np.ndarray:
 def _scaled(table: dict[str, np.ndarray], scales: dict[str, tuple[float, float]]) -> np.ndarray:
     columns = [(table[name] - centre) / spread for name, (centre, spread) in scales.items()]
     return np.stack(columns, axis=-1).astype(np.float32)
-
-
-def _deficit(air, humidity, pressure) -> np.ndarray:
-    """Vapour pressure deficit, Pa; saturation over water after Bolton (1980) eq. 10."""
-    celsius = air - 273.15
-    humidity, pressure = np.asarray(humidity, np.float64), np.asarray(pressure, np.float64)
-    vapour = humidity * pressure / (0.622 + 0.378 * humidity)
-    return np.maximum(611.2 * np.exp(17.67 * celsius / (celsius + 243.5)) - vapour, 0.0)

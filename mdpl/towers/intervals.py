@@ -13,11 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from jlsm.constants import DAY
 from jlsm.errors import InputError
 from jlsm.forcing import Forcing
 
-DAY = 86400
-Series = Array | np.ndarray
+SeriesArray = Array | np.ndarray
 """JAX inside the loss, NumPy for scores: means work on both"""
 
 
@@ -97,7 +97,9 @@ def _span(axis: TimeAxis) -> str:
     return f"{axis.datetimes()[0]} to {np.int64(axis.stop).astype('datetime64[s]')}"
 
 
-def interval_means(series: Float[Series, "time ..."], ratio: int, offset: int = 0) -> Float[Series, "intervals ..."]:
+def interval_means(
+    series: Float[SeriesArray, "time ..."], ratio: int, offset: int = 0
+) -> Float[SeriesArray, "intervals ..."]:
     """Means over consecutive runs of ``ratio`` steps, from step ``offset`` to the last whole run."""
     count = (series.shape[0] - offset) // ratio
     whole = series[offset : offset + count * ratio]
@@ -105,8 +107,8 @@ def interval_means(series: Float[Series, "time ..."], ratio: int, offset: int = 
 
 
 def means_at(
-    series: Float[Series, "time ..."], alignment: Alignment
-) -> tuple[Float[Series, "obs_time ..."], Bool[np.ndarray, "obs_time"]]:
+    series: Float[SeriesArray, "time ..."], alignment: Alignment
+) -> tuple[Float[SeriesArray, "obs_time ..."], Bool[np.ndarray, "obs_time"]]:
     """The model's mean over each observed interval, and whether the run covers the interval.
 
     Args:

@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float
 
 from jlsm.errors import InputError
 from jlsm.forcing import Forcing
-from mdpl.towers.intervals import DAY, Series, TimeAxis, align, means_at
+from mdpl.towers.intervals import DAY, SeriesArray, TimeAxis, align, means_at
 
 SCORED_FLUXES = ("Qle", "Qh", "Rnet", "Qg")
 """fluxes that are scored, W m-2"""
@@ -181,8 +181,8 @@ def _column(path: Path, dataset, name: str, time: TimeAxis) -> np.ndarray:
 
 
 def to_observed_interval(
-    model_series: Float[Series, "time ..."], forcing: Forcing | TimeAxis, observations: Observations
-) -> tuple[Float[Series, "obs_time ..."], Bool[np.ndarray, "obs_time"]]:
+    model_series: Float[SeriesArray, "time ..."], forcing: Forcing | TimeAxis, observations: Observations
+) -> tuple[Float[SeriesArray, "obs_time ..."], Bool[np.ndarray, "obs_time"]]:
     """The model's mean over each observed interval (differentiable in ``model_series``).
 
     Args:

@@ -50,6 +50,12 @@ def noaa_cos_zenith(julian_day, hours_utc, latitude, longitude):
     return np.sin(phi) * np.sin(declination) + np.cos(phi) * np.cos(declination) * np.cos(hour_angle)
 
 
+def sun(forcing, site):
+    """``mean_cos_zenith`` at the forcing's clock."""
+    clock = (forcing.day, forcing.second_of_day, forcing.dt)
+    return mean_cos_zenith(*clock, site.latitude, site.longitude, site.utc_offset)
+
+
 def test_day_of_year_over_two_centuries():
     dates = [datetime.date(1900, 1, 1) + datetime.timedelta(days=k) for k in range(201 * 365 + 49)]
     assert dates[-1] == datetime.date(2100, 12, 31)
@@ -66,7 +72,7 @@ def test_zenith_against_noaa_minute_by_minute(date):
     longitude, offset = np.linspace(-170.0, 170.0, 32), np.round(np.linspace(-170.0, 170.0, 32) / 15.0)
     forcing = make_forcing(day=day)
     site = with_fields(make_site(latitude), longitude=jnp.asarray(longitude), utc_offset=jnp.asarray(offset))
-    cosine, share, _ = mean_cos_zenith(forcing, site)
+    cosine, share, _ = sun(forcing, site)
 
     minutes = np.arange(2 * 1440)[:, None] + 0.5
     exact = noaa_cos_zenith(2440587.5 + day, minutes / 60.0 - offset, latitude, longitude).reshape(96, 30, 32)
@@ -81,7 +87,7 @@ def test_zenith_against_noaa_minute_by_minute(date):
 
 def test_zenith_averages_only_the_sunlit_part():
     """The step of sunrise: mean over its lit part, not over the step (which would halve a low sun)."""
-    cosine, share, _ = mean_cos_zenith(make_forcing(day=10672, dt=3600.0, steps=24), make_site())  # 22 March
+    cosine, share, _ = sun(make_forcing(day=10672, dt=3600.0, steps=24), make_site())  # 22 March
     cosine, share = np.asarray(cosine)[:, 0], np.asarray(share)[:, 0]
     rise = np.flatnonzero((share > 0) & (share < 1))[0]
     lit = share[rise]  # hours of sun in that hour; the cosine rises linearly with cos(latitude) per radian
@@ -91,7 +97,7 @@ def test_zenith_averages_only_the_sunlit_part():
 def test_polar_night_and_day():
     latitude = np.where(np.arange(32) % 2, 80.0, -80.0)
     winter = 10956  # 31 December 1999
-    cosine, share, top = mean_cos_zenith(make_forcing(day=winter), make_site(latitude))
+    cosine, share, top = sun(make_forcing(day=winter), make_site(latitude))
     assert (np.asarray(cosine)[:, 1::2] == 0.0).all() and (np.asarray(share)[:, 1::2] == 0.0).all()
     np.testing.assert_allclose(np.asarray(share)[:, ::2], 1.0, rtol=1e-12)
     declination = np.deg2rad(-23.1)
@@ -114,7 +120,7 @@ def test_bands_and_phases_add_up():
     for part in (air.direct, air.diffuse, air.rain, air.snow):
         assert (np.asarray(part) >= 0.0).all()
     assert (np.asarray(air.cos_zenith) > 0.0).all()
-    _, share, _ = mean_cos_zenith(forcing, make_site(np.linspace(-85, 85, 32)))
+    _, share, _ = sun(forcing, make_site(np.linspace(-85, 85, 32)))
     assert (np.asarray(air.direct)[np.asarray(share) == 0.0] == 0.0).all()
 
 

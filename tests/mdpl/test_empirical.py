@@ -14,12 +14,12 @@ from jlsm.errors import InputError
 from mdpl.baselines import lstm
 from mdpl.baselines.empirical import (
     MODELS,
+    air_humidity,
     empirical_rows,
     fit_empirical,
     fit_sites,
     predictors,
-    relative_humidity,
-    summary,
+    summary_cells,
 )
 from mdpl.cli import app
 from mdpl.config import Config
@@ -95,7 +95,7 @@ def test_relative_humidity_of_saturated_and_dry_air():
     steps = forcing.steps
     full = dict(Tair=jnp.full(steps, 293.15), Psurf=jnp.full(steps, 1e5))
     for humidity, expected in ((0.01467, 1.0), (0.00730, 0.5), (0.0, 0.0), (0.03, 1.0)):
-        found = relative_humidity(dataclasses.replace(forcing, **full, Qair=jnp.full(steps, humidity)))
+        found = air_humidity(dataclasses.replace(forcing, **full, Qair=jnp.full(steps, humidity)))
         np.testing.assert_allclose(found, expected, atol=0.01)
 
 
@@ -159,7 +159,7 @@ def test_rows_go_into_the_table_of_a_run(tmp_path, quick):
     write_rows(tmp_path / "baselines.csv", MetricRow, rows)
     read = read_metrics(tmp_path / "baselines.csv")
     assert [(row.site, row.stage, row.flux) for row in read] == [(row.site, row.stage, row.flux) for row in rows]
-    lines = {(line[1], line[2]): line for line in summary(rows)}
+    lines = {(line[1], line[2]): line for line in summary_cells(rows)}
     assert len(lines) == 6 and " to " in lines["Qle", "3km27"][3] and " to " not in lines["Qle", "1lin"][3]
 
 

@@ -92,7 +92,8 @@ def test_sun_is_that_of_the_model():
         forcing = make_forcing(365, dt=dt).window(shift, shift + 360 * DAY // dt)
         site = make_site()
         found = 0.5 * inputs.scaled_weather(forcing, site, DAY // dt)[:, -1, :, 0].ravel()
-        cosine, sunlit, _ = mean_cos_zenith(forcing, site)
+        clock = (forcing.day, forcing.second_of_day, forcing.dt)
+        cosine, sunlit, _ = mean_cos_zenith(*clock, site.latitude, site.longitude, site.utc_offset)
         # they differ in the steps of sunrise and sunset, by less than the sun climbs in one
         np.testing.assert_allclose(found, cosine * sunlit, atol=0.25 * dt / 3600.0 * 2 * np.pi / 24.0)
         # declination is the day's, and moves by 0.007 in one at the equinoxes

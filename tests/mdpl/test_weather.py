@@ -9,11 +9,12 @@ import zlib
 import numpy as np
 import pytest
 
+from jlsm.constants import STEFAN_BOLTZMANN
 from mdpl.data.climate import FIVE_CROPS, WET_DAY, month_and_day, site_climate
 from mdpl.data.crops import ROTATIONS, leaf_area, mean_leaf_area
 from mdpl.data.daily_weather import LIMITS, daily_weather
 from mdpl.data.make_climate import daily_statistics
-from mdpl.data.sky import STEFAN_BOLTZMANN, STEP, STEPS_PER_DAY
+from mdpl.data.sky import STEP, STEPS_PER_DAY
 from mdpl.data.synthetic import FIRST_YEAR, LAST_YEAR, SEED
 from mdpl.data.weather import CLEAREST, course_through_days, generate_weather
 

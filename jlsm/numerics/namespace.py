@@ -1,0 +1,14 @@
+"""NumPy for NumPy, JAX for JAX: formulas that read files and run in the model alike."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+def namespace_of(*values) -> Any:
+    """``jax.numpy`` where one of the values is JAX's (traced or not), else ``numpy``: double precision stays double."""
+    return jnp if any(isinstance(value, jax.Array) for value in values) else np
