@@ -1,4 +1,4 @@
-"""Formulas become MathML while the pages are built (a hook of MkDocs): browsers draw it without a script or a network."""
+"""Formulas become MathML while the pages are built (a hook of MkDocs): no script, no network."""
 
 from __future__ import annotations
 

@@ -73,12 +73,13 @@ def _root(
 def run(
     met: Annotated[Path, typer.Argument(metavar="MET.nc", help="PLUMBER2 Met file.")],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Result file  [default: <MET>_jlsm.nc in this folder]")
+        Path | None,
+        typer.Option("--output", "-o", help="Result file.", show_default="<MET>_jlsm.nc in this folder"),
     ] = None,
     parameters: Annotated[Path | None, typer.Option(help="TOML file whose values replace the defaults.")] = None,
     spinup_years: Annotated[
         int | None,
-        typer.Option(min=0, help="Years run before the record  [default: 3, or 0 with --state]"),
+        typer.Option(min=0, help="Years run before the record.", show_default="3, or 0 with --state"),
     ] = None,
     precision: Annotated[Precision, typer.Option(help="Floating-point precision.")] = Precision.float32,
     state: Annotated[Path | None, typer.Option(help="Start from this saved state.")] = None,

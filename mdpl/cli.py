@@ -14,6 +14,7 @@ from typing import Annotated
 
 import typer
 
+from jlsm._version import package_version
 from jlsm.errors import InputError
 from mdpl.data.cli import data_app
 from mdpl.one_line_errors import one_line_errors
@@ -31,6 +32,22 @@ app.add_typer(data_app, name="data")
 def main() -> None:
     """Console script entry."""
     app()
+
+
+def _print_version(value: bool) -> bool:
+    if value:
+        typer.echo(f"mdpl {package_version()}")
+        raise typer.Exit()
+    return value
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
 
 
 @app.command()

@@ -100,7 +100,7 @@ def test_no_package_index_is_named():
 
 
 def test_nothing_that_ships_or_documents_points_outside_the_repository():
-    """Data beside one developer's clone are nobody else's: embedded data, ``mdpl data fetch``, ``$MDPL_DATA`` instead."""
+    """A folder beside one clone is nobody else's: embedded data, ``mdpl data fetch``, ``$MDPL_DATA`` instead."""
     places = ["README.md", "CONTRIBUTING.md", "docs", "examples", "benchmarks", "jlsm", "mdpl"]
     files = [file for place in places for file in ([ROOT / place] if "." in place else (ROOT / place).rglob("*"))]
     texts = [file for file in files if file.suffix in (".md", ".py", ".toml", ".yml", ".js", ".css", ".html", ".j2")]
