@@ -20,6 +20,8 @@ os.environ.setdefault("XLA_FLAGS", "")
 jax.config.update("jax_enable_x64", True)
 # a failure must be found again by the next run, and compiling has no deadline
 hypothesis.settings.register_profile("jlsm", deadline=None, derandomize=True, max_examples=25)
+# .ci/long: other examples every time, and more of them
+hypothesis.settings.register_profile("long", deadline=None, max_examples=500, print_blob=True)
 hypothesis.settings.load_profile("jlsm")
 
 DATA = Path(os.environ.get("MDPL_DATA", Path(__file__).parents[2] / "shared" / "data"))
