@@ -2,8 +2,7 @@
 
 Each script runs in a process of its own, as a user would run it (float32, no checking of shapes). The checks below run
 behind it in the same process, on the script's own variables: this file is a test module and a program
-(``test_tutorials.py NAME``). Compiling is most of the time, so XLA is told not to optimise. Of the embedded data
-set only the thirty days that the tutorials read get their fluxes.
+(``test_tutorials.py NAME``). Of the embedded data set only the thirty days that the tutorials read get their fluxes.
 """
 
 from __future__ import annotations
@@ -23,7 +22,6 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 TUTORIALS = ("calibrate_five_sites", "your_own_tower", "swap_the_path", "sensitivity", "hybrid_stomata")
-QUICK_COMPILER = "--xla_cpu_use_fusion_emitters=false --xla_backend_optimization_level=0"
 FIRST, DAYS = 135, 30  # 16 May to 14 June 2001, what the tutorials read
 
 
@@ -36,21 +34,17 @@ def read(name: str) -> str:
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory, request) -> dict[str, str]:
-    """Variables of the children: a folder of data, shared compiled code, the quick compiler where jaxlib knows it."""
+    """Variables of the children: a folder of data, shared compiled code, flags as ``conftest`` set them."""
     compiled = os.environ.get("JAX_COMPILATION_CACHE_DIR") or str(request.config.cache.mkdir("jax"))
     variables = {
         **os.environ,
         "JAX_COMPILATION_CACHE_DIR": compiled,
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.3",
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
         "JAX_PLATFORMS": "cpu",
         "MDPL_CACHE": str(tmp_path_factory.mktemp("embedded")),
         "MPLBACKEND": "agg",
         "PYTHONPATH": str(ROOT),
     }
-    quick = variables | {"XLA_FLAGS": QUICK_COMPILER}
-    asked = [sys.executable, "-c", "import jax; jax.devices()"]  # a jaxlib that does not know a flag stops here
-    if subprocess.run(asked, env=quick, capture_output=True).returncode == 0:
-        variables = quick
     child("data", tmp_path_factory.mktemp("data"), variables)
     return variables
 
