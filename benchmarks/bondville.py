@@ -1,6 +1,6 @@
 """Bondville (US-Bo1) 1998, half-hourly: surface and soil temperature, soil water and fluxes, jlsm beside Noah-MP.
 
-    python -m benchmarks.bondville [--data ../shared/data] [--precision float32|float64] [--spinup-years 5] \\
+    python -m benchmarks.bondville [--data DIR] [--precision float32|float64] [--spinup-years 5] \\
         [--figure docs/figures/bondville.png] [-o OUT.json]
 
 The tower measured soil temperature at six depths and soil water at three. The year is repeated for spin-up (Noah-MP's
@@ -22,11 +22,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from pathlib import Path
 
 import numpy as np
 
+from benchmarks.data import data_folder
 from mdpl.scores.metrics import scores
 
 TOWER = "US-Bo1_1998-1998"
@@ -296,7 +296,7 @@ def _initial(number: float, _position: int) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", default=os.environ.get("MDPL_DATA", "../shared/data"))
+    parser.add_argument("--data", default="", help="folder of real towers; default: $MDPL_DATA")
     parser.add_argument("--precision", choices=("float32", "float64"), default="float32")
     parser.add_argument("--spinup-years", type=int, default=5, help="times the year is run before the scored one")
     parser.add_argument("--figure", default="docs/figures/bondville.png", help="'' draws none")
@@ -308,7 +308,7 @@ def main() -> None:
     import jax
 
     jax.config.update("jax_enable_x64", options.precision == "float64")
-    data = Path(options.data)
+    data = data_folder(options.data)
     times, values, measured = observed(data / "plumber2" / f"{TOWER}_NOAA_Flux.nc")
     runs = {
         "jlsm": run_jlsm(data / "plumber2" / f"{TOWER}_NOAA_Met.nc", options.spinup_years),

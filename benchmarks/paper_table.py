@@ -1,7 +1,7 @@
 """The paper's table of one or several runs (seeds): change of RMSE, R and STD, default to calibrated, test period.
 
     for seed in 0 1 2; do
-        mdpl calibrate --data ../shared/data/plumber2_daily --epochs 8 --seed $seed -o runs/real_$seed
+        mdpl calibrate --data $MDPL_DATA/plumber2_daily --epochs 8 --seed $seed -o runs/real_$seed
     done
     python -m benchmarks.paper_table runs/real_0 runs/real_1 runs/real_2 [--baselines baselines.csv]
 

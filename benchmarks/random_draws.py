@@ -1,6 +1,6 @@
 """Random parameters at every tower: are all outputs and all reverse-mode gradients finite?
 
-    python -m benchmarks.random_draws [--draws 1000] [--days 60] [--batch 250] [--data ../shared/data] [-o OUT.json]
+    python -m benchmarks.random_draws [--draws 1000] [--days 60] [--batch 250] [--data DIR] [-o OUT.json]
 
 Draws are uniform between the bounds of all calibratable parameters (management included), seed 0. Each tower
 starts its window on the first day of its second January (or of the record) from a column at the mean air temperature.
@@ -9,14 +9,13 @@ starts its window on the first day of its second January (or of the record) from
 from __future__ import annotations
 
 import argparse
-import os
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 import jlsm
+from benchmarks.data import data_folder, met_files
 from benchmarks.timing import report
 from jlsm.command_line.xla_flags import prefer_cpu_flags
 from jlsm.loop_sizes import GRADIENT_LOOP_BYTES
@@ -55,7 +54,7 @@ def columns_not_finite(tree, columns: int) -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", default=os.environ.get("MDPL_DATA", "../shared/data"))
+    parser.add_argument("--data", default="", help="folder of real towers; default: $MDPL_DATA")
     parser.add_argument("--draws", type=int, default=1000)
     parser.add_argument("--days", type=int, default=60)
     parser.add_argument("--batch", type=int, default=250)
@@ -65,8 +64,8 @@ def main() -> None:
     rng = np.random.default_rng(0)
     work = jax.jit(run_and_differentiate)
     rows = []
-    data = Path(options.data)
-    for met in sorted([*data.glob("plumber2/*_Met.nc"), *data.glob("plumber2_daily/*_Met.nc")]):
+    data = data_folder(options.data)
+    for met in met_files(data):
         forcing, site = jlsm.load_forcing(met)
         steps = round(options.days * 86400 / float(forcing.dt))
         start = 17520 if forcing.steps >= 17520 + steps else 0

@@ -1,4 +1,4 @@
-"""What other models reach at the same towers: the tables and series of ``shared/data/reference``.
+"""What other models reach at the same towers: the tables and series of ``$MDPL_DATA/reference``.
 
 Noah-MP 5.2 ran with the very forcing of our Met files. JULES-GL9 and ecLand cy50r1 ran with PLUMBER2's half-hourly
 files: their scores are half-hourly, over their own years. At the towers of which only daily fluxes are at hand they are

@@ -11,12 +11,12 @@ from the cache): model runs and fitting take minutes.
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 
 import numpy as np
 
 import jlsm
+from benchmarks.data import data_folder
 from benchmarks.timing import compile_ahead, medians, report, tower_columns
 from jlsm.command_line.xla_flags import prefer_cpu_flags
 from jlsm.loop_sizes import GRADIENT_LOOP_BYTES
@@ -32,9 +32,8 @@ FIELDS = ("Qh", "Qle", "Rnet", "Qg")
 
 
 def main() -> None:
-    shared = Path(os.environ.get("MDPL_DATA", "../shared/data"))
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", default=str(shared / "plumber2_daily"))
+    parser.add_argument("--data", default="", help="folder of Met/Flux pairs; default: $MDPL_DATA/plumber2_daily")
     parser.add_argument("--cache", default="runs/surrogates")
     parser.add_argument("--surrogate", default="", help="a saved surrogate instead of training one")
     parser.add_argument("--columns", default="5,64,512")
@@ -47,7 +46,7 @@ def main() -> None:
     if options.surrogate:
         surrogate = load_surrogate(options.surrogate)
     else:
-        towers = load_towers(find_site_files(options.data))
+        towers = load_towers(find_site_files(options.data or data_folder() / "plumber2_daily"))
         keys = select_parameters(("pft",))
         if options.ablation:
             runs = make_runs(lsm_path(), towers, keys, cache=Path(options.cache))

@@ -14,18 +14,18 @@ import jax.numpy as jnp
 import numpy as np
 
 import jlsm
+from benchmarks.data import data_folder
 
 TOWER = "plumber2/US-Bo1_1998-1998_NOAA_Met.nc"
 
 
-def tower_columns(columns: int, steps: int, data: str | None = None):
+def tower_columns(columns: int, steps: int, data: str = ""):
     """(params, forcing, site, state) of ``columns`` variants of US-Bo1, air up to 2 K warmer or colder.
 
     Args:
         steps: length of the record, from the middle of the year; beyond 17,520, the whole year, it repeats.
     """
-    folder = Path(data or os.environ.get("MDPL_DATA", "../shared/data"))
-    forcing, site = jlsm.load_forcing(folder / TOWER)
+    forcing, site = jlsm.load_forcing(data_folder(data) / TOWER)
     if steps > forcing.steps:
         again = np.arange(steps) % forcing.steps
         series = {name: jnp.asarray(getattr(forcing, name))[again] for name in forcing.series()}

@@ -1,6 +1,6 @@
 """Every real tower, whole record, default parameters: finite, closed budgets, skill beside other models.
 
-    python -m benchmarks.towers [--data ../shared/data] [--precision float32|float64] [--passes 2] [--sites A,B] \\
+    python -m benchmarks.towers [--data DIR] [--precision float32|float64] [--passes 2] [--sites A,B] \\
         [-o OUT.json]
 
 The whole record is run ``--passes`` times (all but the last are spin-up). Scores: measured steps (qc 0) only, at the
@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import time
 from pathlib import Path
@@ -21,6 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import reference
+from benchmarks.data import data_folder, met_files
 from jlsm.command_line.xla_flags import prefer_cpu_flags
 from jlsm.loop_sizes import FORWARD_LOOP_BYTES
 
@@ -129,7 +129,7 @@ def print_tower(result: dict, published: dict) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", default=os.environ.get("MDPL_DATA", "../shared/data"))
+    parser.add_argument("--data", default="", help="folder of real towers; default: $MDPL_DATA")
     parser.add_argument("--precision", choices=("float32", "float64"), default="float32")
     parser.add_argument("--passes", type=int, default=2, help="times the record is run; the last is scored")
     parser.add_argument("--sites", default="")
@@ -143,11 +143,11 @@ def main() -> None:
     import jax
 
     jax.config.update("jax_enable_x64", options.precision == "float64")
-    data = Path(options.data)
+    data = data_folder(options.data)
     wanted = [name for name in options.sites.split(",") if name]
     published = reference.published_scores(data)
     results = []
-    for met in sorted([*data.glob("plumber2/*_Met.nc"), *data.glob("plumber2_daily/*_Met.nc")]):
+    for met in met_files(data):
         if wanted and not any(met.name.startswith(name) for name in wanted):
             continue
         result, out, forcing = run_tower(met, options.precision, options.passes)

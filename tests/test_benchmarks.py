@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 
+import jax
 import pytest
 
-from benchmarks import curves, paths
+from benchmarks import curves, gpu, paths
 
 
 def written(path, seconds: float, columns: int = 5, name: str = "forward"):
@@ -75,3 +77,73 @@ def test_curves_are_drawn(tmp_path):
     ]  # fmt: skip
     curves.draw(rows, tmp_path / "curves.png")
     assert (tmp_path / "curves.png").stat().st_size > 5000
+
+
+# ---- benchmarks.gpu -------------------------------------------------------------------------------
+
+
+def test_a_device_is_measured_to_the_end(tmp_path, monkeypatch, capsys):
+    """As on a GPU, at tiny size: every kind of row, printed and written."""
+    sizes = ["--columns", "16", "--float64-columns", "", "--members", "1", "--steps", "2", "--window", "2"]
+    monkeypatch.setattr("sys.argv", ["gpu", *sizes, "-o", str(tmp_path / "gpu.json")])
+    precision = jax.config.jax_default_matmul_precision
+    try:
+        gpu.main()
+    finally:
+        jax.config.update("jax_default_matmul_precision", precision)
+    written = json.loads((tmp_path / "gpu.json").read_text())
+    rows = {row["what"]: row for row in written["rows"]}
+    assert list(rows) == ["run", "gradient", "training step", "losses"]
+    assert written["machine"]["matrix precision"] == "highest"
+    for what in ("run", "gradient", "training step"):
+        assert rows[what]["column-steps/s"] > 0 and rows[what]["compile s"] > 0 and rows[what]["note"] == "", rows[what]
+    losses = [float(text) for text in rows["losses"]["note"].removeprefix("cpu: ").split(", ")]
+    assert len(losses) == 5 and losses[-1] < losses[0]
+    assert len(capsys.readouterr().out.splitlines()) == 2 + len(rows)
+
+
+def works(counts, what="run"):
+    return [gpu.Work(what, columns, 48, "float32") for columns in counts]
+
+
+def test_rows_that_do_not_fit_say_so_and_the_others_are_measured(monkeypatch):
+    def measure(work, deadline):
+        if work.columns > 100:
+            raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate 1 byte.")
+        if work.what == "training step":
+            raise ModuleNotFoundError("No module named 'optax'", name="optax")
+        if work.what == "gradient":
+            raise TypeError("a defect\nof ours")
+        return {"compile s": 1.0, "s": 0.1, "column-steps/s": 1e3, "note": ""}
+
+    monkeypatch.setattr(gpu, "measure", measure)
+    asked = [*works([10, 1000, 10000]), *works([5], "training step"), *works([10], "gradient"), *works([20], "losses")]
+    rows = list(gpu.measured(asked, 1e6))
+    assert [row["note"] for row in rows] == [
+        "", "out of memory", "not tried: fewer columns did not fit", "left out: optax is not installed",
+        "TypeError: a defect of ours", "",
+    ]  # fmt: skip
+    assert [row.get("failed", False) for row in rows] == [False] * 4 + [True, False]
+    assert all(gpu.line(row) for row in rows)
+
+
+def test_rows_that_would_take_too_long_are_left_out(monkeypatch):
+    seconds = {"compile s": 2.0, "s": 1.0, "column-steps/s": 480.0, "note": ""}
+    monkeypatch.setattr(gpu, "measure", lambda work, deadline: dict(seconds))
+    rows = list(gpu.measured(works([10, 100, 1000]), 100.0))  # 2 s + 2 x 48 x columns / 480 s
+    assert [row["note"] for row in rows] == ["", "", "left out: 100 s left, 202 expected"]
+    assert all("left out: 0 s left" in row["note"] for row in gpu.measured(works([10, 100]), -1.0))
+
+
+def test_benchmarks_of_towers_end_with_one_line_without_them():
+    variables = {name: value for name, value in os.environ.items() if name != "MDPL_DATA"}
+    for program in ("bondville", "forward"):
+        done = subprocess.run(
+            [sys.executable, "-m", f"benchmarks.{program}", *(["--figure", ""] if program == "bondville" else [])],
+            capture_output=True, text=True, check=False, env=variables,
+        )  # fmt: skip
+        assert done.returncode == 2 and done.stdout == ""
+        assert done.stderr == (
+            "error: this benchmark reads real towers: "
+            "give --data DIR or set MDPL_DATA to the folder described in docs/data.md\n"
+        )

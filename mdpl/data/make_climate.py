@@ -1,6 +1,6 @@
 """Compute ``five_crops_climate.toml`` from the towers' record: ``python -m mdpl.data.make_climate --from DIR -o FILE``.
 
-DIR holds the PLUMBER2-style Met files of the five croplands (``../shared/data/plumber2_daily`` of this project:
+DIR holds the PLUMBER2-style Met files of the five croplands (``$MDPL_DATA/plumber2_daily``, see ``docs/data.md``:
 daily means of FLUXNET2015, Pastorello et al. 2020, doi:10.1038/s41597-020-0534-3, put on a half-hourly axis).
 Only daily means enter, except the daily temperature range and the vapour pressure's share of saturation, which
 rest on that file's disaggregation (its range follows Bristow & Campbell 1984 from the clearness index: no

@@ -213,6 +213,8 @@ def test_version_and_help():
     assert jlsm_command("--version").stdout.startswith("jlsm ")
     for words in (["--help"], ["run", "--help"], ["parameters", "--help"]):
         assert jlsm_command(*words).exit_code == 0
+    words = " ".join(jlsm_command("run", "--help").stdout.replace("│", " ").split())
+    assert "<MET>_jlsm.nc in this folder" in words and "3, or 0 with --state" in words
 
 
 def test_parameters_as_text(folder):

@@ -6,6 +6,8 @@ difference is chosen where neighbouring steps agree best, without a look at the 
 
 from __future__ import annotations
 
+import itertools
+import os
 from typing import NamedTuple
 
 import jax
@@ -20,6 +22,7 @@ from jlsm.parameters import PARAMETERS, default_parameters, replace_parameters
 from jlsm.processes.soil_freezing import liquid_limit
 from jlsm.simulation import simulate
 from jlsm.state import initial_state
+from tests.jlsm.builders import DATA, real_met_files
 from tests.jlsm.columns import (
     COLUMNS,
     KNOBS,
@@ -244,19 +247,21 @@ def test_derivatives_are_finite_in_random_extremes(u):
 
 # ---- real towers ------------------------------------------------------------------------------------------------
 
-TOWERS = {
-    "US-Bo1": "plumber2/US-Bo1_1998-1998_NOAA_Met.nc",
-    "DE-Geb": "plumber2_daily/DE-Geb_2001-2010_FLUXNET2015d_Met.nc",
-}
+TOWERS = ("plumber2/US-Bo1_1998-1998_NOAA_Met.nc", "plumber2_daily/DE-Geb_2001-2010_FLUXNET2015d_Met.nc")
+PAIRS = [TOWERS]
+if os.environ.get("JLSM_TEST_TOWERS") == "all":  # .ci/long
+    PAIRS = list(itertools.pairwise([*(str(path.relative_to(DATA)) for path in real_met_files()), TOWERS[0]]))[::2]
 WINDOWS = ((10, 24), (180, 194))  # first and last day of windows of two days
 
 
-@pytest.fixture(scope="module")
-def real_windows(shared_data):
+@pytest.fixture(scope="module", params=PAIRS, ids=lambda pair: ",".join(path.split("/")[1][:6] for path in pair))
+def real_windows(shared_data, request):
     """32 windows: 2 towers x (winter, summer) x 8, each with the state that the run until then gave."""
     pairs, params, states = [], [], []
-    for path in TOWERS.values():
+    for path in request.param:
         forcing, site = load_forcing(shared_data / path)
+        if forcing.steps < 48 * 200:
+            pytest.skip(f"{path}: shorter than 200 days of half-hours")
         forcing = forcing.window(0, 48 * 200)
         forcing = jax.tree.map(lambda x: x.astype(jnp.float64) if jnp.issubdtype(x.dtype, jnp.floating) else x, forcing)
         own = default_parameters(site, c4_fraction=0.3)

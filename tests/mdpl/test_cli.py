@@ -72,6 +72,10 @@ def test_a_run_with_nan_is_refused(tmp_path, files):
     assert result.exit_code == 2 and "Qle at 2001-01-01T02:30:00: not finite" in result.stderr
 
 
+def test_version():
+    assert runner.invoke(app, ["--version"]).stdout.startswith("mdpl ")
+
+
 @pytest.mark.parametrize("command", ["calibrate", "evaluate", "transfer"])
 def test_help(command):
     result = runner.invoke(app, [command, "--help"])
