@@ -76,7 +76,7 @@ _HOME = {
 }
 """Where each public name lives."""
 
-__all__ = list(_HOME)
+__all__ = list(_HOME)  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:

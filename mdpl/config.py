@@ -58,22 +58,21 @@ class Setting(NamedTuple):
 
     def typed(self, value: Any, where: str = "config") -> Any:
         """A plain value (from TOML, say) in the type of the setting. Raises InputError."""
-        kind, number = self.kind, isinstance(value, int | float) and not isinstance(value, bool)
+        kind, number = self.kind, _is_number(value)
         if value is None and self.optional:
             return None
         if kind is Kind.TEXT and isinstance(value, str):
             return value
         if kind is Kind.WHOLE and number and not isinstance(value, float):
             return value
-        if kind is Kind.NUMBER and number:
+        if kind is Kind.NUMBER and number and value is not None:
             return float(value)
         if kind is Kind.TEXTS and isinstance(value, list | tuple) and all(isinstance(v, str) for v in value):
             return tuple(value)
         if isinstance(value, dict):
             if kind is Kind.TEXT_TABLE and all(isinstance(v, str) for v in value.values()):
                 return dict(value)
-            numbers = all(isinstance(v, int | float) and not isinstance(v, bool) for v in value.values())
-            if kind is Kind.NUMBER_TABLE and numbers:
+            if kind is Kind.NUMBER_TABLE and all(map(_is_number, value.values())):
                 return {key: float(weight) for key, weight in value.items()}
         raise InputError(f"{where}: {self.name} = {value!r}: must be {kind}")
 
@@ -99,6 +98,10 @@ class Setting(NamedTuple):
     @property
     def _or_leave_out(self) -> str:
         return ", or left out" if self.optional else ""
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
@@ -248,7 +251,7 @@ class Config:
         return LEARNING_RATES[self.learner] if self.learning_rate is None else self.learning_rate
 
     @property
-    def split_years(self) -> dict[str, int | None]:
+    def split_years(self) -> dict[str, Any]:
         """The arguments of ``mdpl.towers.split.split_by_time`` that are settings."""
         names = ("warmup_years", "test_years", "validation_years")
         return {name: getattr(self, name) for name in names}

@@ -144,7 +144,8 @@ def write_archive(path: Path, facts: dict[str, Any], arrays: dict[str, Any]) -> 
 
     def write(part: Path) -> None:
         with part.open("wb") as stream:
-            np.savez(stream, **{FACTS: json.dumps(facts)}, **{name: np.asarray(leaf) for name, leaf in arrays.items()})
+            entries: dict[str, Any] = {FACTS: json.dumps(facts)} | {n: np.asarray(leaf) for n, leaf in arrays.items()}
+            np.savez(stream, **entries)
 
     write_whole(path, write)
 

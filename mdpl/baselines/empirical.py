@@ -56,7 +56,7 @@ def predictors(tower: Tower, memory: bool = False) -> Float[np.ndarray, "obs_tim
         past = [_trailing_mean(one, days * per_day) for one in (*series, more[0]) for days in MEMORY_DAYS]
         series = [*series, *more, *past]
     alignment = align(forcing, tower.observations.time, where=tower.observations.file)
-    return means_at(np.stack(series, axis=1), alignment)[0]
+    return np.asarray(means_at(np.stack(series, axis=1), alignment)[0])
 
 
 def _trailing_mean(values: np.ndarray, steps: int) -> np.ndarray:
@@ -110,7 +110,11 @@ def _clusters(tower: Tower, observed: np.ndarray, train: np.ndarray, seed: int) 
 
     inputs = predictors(tower)
     scaled = (inputs - inputs[train].mean(axis=0)) / inputs[train].std(axis=0)
-    clusters = KMeans(CLUSTERS, n_init=5, random_state=seed).fit(scaled[train])
+    clusters = KMeans(
+        CLUSTERS,
+        n_init=5,  # pyright: ignore[reportArgumentType] (guessed from the default)
+        random_state=seed,
+    ).fit(scaled[train])
     cluster = clusters.predict(scaled)
     predicted = _linear(inputs, observed, train)
     for index in range(CLUSTERS):
@@ -153,6 +157,7 @@ def empirical_rows(
     for flux in fluxes:
         predicted = fit_empirical(tower, split, model, flux, seed, target)
         series = observations.target(flux, target)
+        assert series is not None  # fit_empirical refuses a flux without observations
         flux_target = target if flux in CORRECTED else "raw"
         periods: dict[str, Bool[np.ndarray, "obs_time"]] = {"train": split.train, "test": split.test}
         for period, mask in periods.items():

@@ -229,7 +229,9 @@ def _de(start: np.ndarray, loss: float, members: int, seed: int):
         first[0] = start
         try:
             scipy.optimize.differential_evolution(
-                objective, [(-WIDEST, WIDEST)] * start.size, init=first, rng=rng, vectorized=True, polish=False,
+                objective, [(-WIDEST, WIDEST)] * start.size, rng=rng,
+                init=first,  # pyright: ignore[reportArgumentType] (an array is as good as a name)
+                vectorized=True, polish=False,
                 updating="deferred", maxiter=10**6, tol=0.0,
             )  # fmt: skip
             asked.put(None)  # all members are equal: nothing left to try

@@ -57,7 +57,8 @@ class FluxLSTM(nnx.Module):
     def __call__(self, inputs: Float[jax.Array, "windows steps predictors"]) -> Float[jax.Array, "windows steps"]:
         nothing = jnp.zeros((inputs.shape[0], HIDDEN), inputs.dtype)
         # given, so that the layer draws no random numbers under jit
-        return self.head(self.memory(inputs, initial_carry=(nothing, nothing)))[..., 0]
+        remembered = self.memory(inputs, initial_carry=(nothing, nothing))
+        return self.head(jnp.asarray(remembered))[..., 0]
 
 
 @functools.lru_cache

@@ -18,7 +18,7 @@ _HOME = {
 }
 """Where each public name lives: imported when first used, so that ``mdpl --help`` need not wait."""
 
-__all__ = list(_HOME)
+__all__ = list(_HOME)  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:

@@ -144,7 +144,13 @@ def _fetch_file(name: str, kind: str, folder: Path, url: str, downloader: Resumi
             )
     else:
         try:
-            pooch.retrieve(f"{url}/{kind}/{name}", recorded.get(name), fname=name, path=folder, downloader=downloader)
+            pooch.retrieve(
+                f"{url}/{kind}/{name}",
+                recorded.get(name),
+                fname=name,
+                path=folder,
+                downloader=downloader,  # pyright: ignore[reportArgumentType] (pooch calls it, and needs no more)
+            )
         except InputError:
             raise
         except ValueError as error:  # pooch's word for a wrong checksum; nothing was written

@@ -32,7 +32,7 @@ from mdpl.data.sky import clear_sky_emissivity, potential_radiation, sky_longwav
 
 def main() -> None:
     """Console entry."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--from", dest="source", type=Path, required=True, help="folder with the five *_Met.nc files")
     parser.add_argument("-o", dest="output", type=Path, default=Path(__file__).with_name("five_crops_climate.toml"))
     arguments = parser.parse_args()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -61,7 +62,7 @@ def synthetic_site(code: str):
     from jlsm.forcing import Site
 
     climate = site_climate(code)
-    scalars = {name: jnp.asarray(value, float) for name, value in climate.scalars.items()}
+    scalars: dict[str, Any] = {name: jnp.asarray(value, float) for name, value in climate.scalars.items()}
     return Site(**scalars, code=f"{code}-syn", name=f"{climate.texts['name']} (synthetic)", igbp=climate.texts["igbp"])
 
 

@@ -29,7 +29,7 @@ def potential_radiation(days: np.ndarray, *, latitude: float, longitude: float, 
     second_of_day = np.tile(np.arange(STEPS_PER_DAY) * STEP, len(days))
     place = (np.float64(latitude), longitude, utc_offset)
     cosine, lit, extraterrestrial = mean_cos_zenith(np.repeat(days, STEPS_PER_DAY), second_of_day, STEP, *place)
-    return cosine * lit * extraterrestrial
+    return np.asarray(cosine * lit * extraterrestrial)
 
 
 def clear_sky_emissivity(vapour_pressure: np.ndarray, temperature: np.ndarray) -> np.ndarray:

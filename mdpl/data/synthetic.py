@@ -14,6 +14,7 @@ import tempfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -148,7 +149,9 @@ def _true_fluxes(
 
     forcing, site = stack_sites([(synthetic_forcing(code, weather[code]), synthetic_site(code)) for code in FIVE_CROPS])
     keys = next(iter(truth.values()))
-    values = {key: jnp.asarray([truth[f"{code}-syn"][key] for code in FIVE_CROPS], float) for key in keys}
+    values: dict[str, Any] = {
+        key: jnp.asarray([truth[f"{code}-syn"][key] for code in FIVE_CROPS], float) for key in keys
+    }
     params = replace_parameters(default_parameters(site), values)
     fluxes = model(params, forcing, site, report)
     for name in FLUX_LONG_NAMES:

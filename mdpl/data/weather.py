@@ -123,7 +123,7 @@ def _smooth_noise(shape: tuple[int, int], memory_hours: float, rng: np.random.Ge
     keep = np.exp(-STEP / 3600.0 / memory_hours)
     shocks = rng.standard_normal(shape[0] * shape[1]) * np.sqrt(1.0 - keep**2)
     shocks[0] /= np.sqrt(1.0 - keep**2)
-    return lfilter([1.0], [1.0, -keep], shocks).reshape(shape)
+    return np.reshape(lfilter([1.0], [1.0, -keep], shocks), shape)
 
 
 def _showers(daily: DailyWeather, potential: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -113,9 +113,10 @@ def observed_sites(run: Run) -> tuple[dict[str, Observed], dict[str, str]]:
 
 def closure(observations: Observations) -> tuple[float, int] | None:
     """Energy-balance closure, sum of Qle + Qh over sum of Rnet - Qg, and the steps where all four are measured."""
-    series = [observations.fluxes.get(name) for name in (*CYCLE_FLUXES, "Rnet", "Qg")]
-    if any(one is None for one in series):
+    names = (*CYCLE_FLUXES, "Rnet", "Qg")
+    if any(name not in observations.fluxes for name in names):
         return None
+    series = [observations.fluxes[name] for name in names]
     measured = np.logical_and.reduce([one.measured for one in series])
     latent, sensible, net, ground = (one.values[measured].sum() for one in series)
     if not measured.any() or net - ground <= 0:

@@ -162,8 +162,7 @@ def _result_notes(run: Run) -> list[str]:
     on_bound = [
         f"{row.name.split('.')[-1]} ({row.site})"
         for row in run.parameters
-        if min(row.calibrated - row.lower, row.upper - row.calibrated) < BOUND_SHARE * (row.upper - row.lower)
-        and row.calibrated != row.default
+        if not BOUND_SHARE <= row.share(row.calibrated) <= 1.0 - BOUND_SHARE and row.calibrated != row.default
     ]
     if on_bound:
         paragraphs.append(

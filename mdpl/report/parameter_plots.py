@@ -30,7 +30,7 @@ def parameter_plot(rows: list[ParameterRow]) -> Figure:
         for row in rows:
             style = site_style(sites.index(row.site))
             y = names.index(row.name) + (sites.index(row.site) - (len(sites) - 1) / 2) * lane
-            before, after = ((value - row.lower) / (row.upper - row.lower) for value in (row.default, row.calibrated))
+            before, after = row.share(row.default), row.share(row.calibrated)
             axes.plot([before, after], [y, y], color=style["color"], lw=1.1, zorder=2)
             axes.plot(before, y, ls="", ms=size, mfc="white", mec=style["color"], marker=style["marker"], zorder=3)
             axes.plot(

@@ -67,7 +67,7 @@ def loss_curve(rows: list[EpochRow]) -> Figure:
             of_site = [row for row in rows if row.site == site]
             axes.plot([r.epoch for r in of_site], [r.loss for r in of_site], color=style["color"], lw=1.5, label=site)
             run = [r for r in of_site if r.record_loss is not None]
-            axes.plot([r.epoch for r in run], [r.record_loss for r in run], ls="", ms=5, **style)
+            axes.plot([r.epoch for r in run], np.array([r.record_loss for r in run], float), ls="", ms=5, **style)
         axes.set(xlabel="Epoch", ylabel="Loss (training years)", title="Windows (line), continuous record (dots)")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
         axes.grid(color="0.9")
@@ -119,7 +119,8 @@ def draw_cycles(
             used = period & series.measured & alignment.covered
             lines = [("observed", series.values, OBSERVED, "-")]
             for (stage, run), colour in zip(runs.items(), (DEFAULT, CALIBRATED), strict=False):
-                lines.append((stage, means_at(run[flux], alignment)[0], colour, "--" if stage == "default" else "-"))
+                means = np.asarray(means_at(run[flux], alignment)[0])
+                lines.append((stage, means, colour, "--" if stage == "default" else "-"))
             if cycle == "month":
                 _cycle(axes, lines, used, month, range(12), 0.0)
             elif resolved:

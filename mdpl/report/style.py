@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from matplotlib.figure import Figure
 
@@ -14,10 +15,16 @@ SITE_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"
 """Okabe & Ito (2008) without its yellow, which vanishes on white"""
 SITE_MARKERS = "osD^vPXh"
 FLUX_NAMES = {"Qle": "Latent heat flux", "Qh": "Sensible heat flux", "Rnet": "Net radiation", "Qg": "Ground heat flux"}
-FONT = {"axes.titlesize": 11, "axes.labelsize": 10, "xtick.labelsize": 9, "ytick.labelsize": 9, "legend.fontsize": 9}
+FONT: dict[Any, Any] = {
+    "axes.titlesize": 11,
+    "axes.labelsize": 10,
+    "xtick.labelsize": 9,
+    "ytick.labelsize": 9,
+    "legend.fontsize": 9,
+}
 
 
-def site_style(index: int) -> dict[str, str]:
+def site_style(index: int) -> dict[str, Any]:
     """Colour and marker of the site with this place in the list."""
     return {"color": SITE_COLOURS[index % len(SITE_COLOURS)], "marker": SITE_MARKERS[index % len(SITE_MARKERS)]}
 

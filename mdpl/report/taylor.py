@@ -6,7 +6,7 @@ the reference point (1 on the baseline) is the centred RMSE over the observed st
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import matplotlib
 import numpy as np
@@ -44,7 +44,7 @@ def taylor_diagram(pairs: list[TaylorPair], flux: str, caption: str = "") -> Fig
     with matplotlib.rc_context(FONT):
         # narrow enough to be read on a phone: the legend stands below
         figure = Figure(figsize=(7.4 if half else 5.2, 5.0 if half else 5.6))
-        axes = figure.add_subplot(projection="polar")
+        axes: Any = figure.add_subplot(projection="polar")  # PolarAxes, which add_subplot does not say
         axes.set_thetamin(0)
         axes.set_thetamax(180 if half else 90)
         axes.set_ylim(0, widest)
@@ -91,8 +91,8 @@ def _grid(axes, widest: float, half: bool, points: list[tuple[float, float]]) ->
     _words(
         axes,
         "Correlation R",
-        *(1.2 * widest * np.array([0.0, 1.0] if half else [0.707, 0.707])),
-        0.0 if half else -45.0,
+        *((0.0, 1.2 * widest) if half else (0.707 * 1.2 * widest, 0.707 * 1.2 * widest)),
+        rotation=0.0 if half else -45.0,
     )
     _words(
         axes,

@@ -25,7 +25,7 @@ from mdpl.unknowns.time_varying import UnknownsLayout
 if TYPE_CHECKING:
     import xarray
 
-CONFIG, METRICS, PARAMETER_TABLE, COURSES, LOSSES, STOP = (
+CONFIG_FILE, METRICS_FILE, PARAMETERS_FILE, COURSES_FILE, LOSSES_FILE, STOP_FILE = (
     "config.toml", "metrics.csv", "parameters.csv", "parameters_seasonal.csv", "loss.csv", "stopped.json",
 )  # fmt: skip
 STAGES = ("default", "calibrated")
@@ -40,7 +40,7 @@ def create_run_directory(path: str | Path, overwrite: bool = False, resume: bool
             or cannot be written.
     """
     path = Path(path)
-    earlier = (path / CONFIG).exists()
+    earlier = (path / CONFIG_FILE).exists()
     if earlier and not overwrite and not resume:
         raise InputError(
             f"{path}: holds an earlier run: choose another -o RUN_DIR, go on with --resume, or add --overwrite"
@@ -61,32 +61,32 @@ def create_run_directory(path: str | Path, overwrite: bool = False, resume: bool
 
 def write_config(directory: Path, config: Config) -> None:
     """``config.toml``, resolved."""
-    write_text(directory / CONFIG, config.to_toml())
+    write_text(directory / CONFIG_FILE, config.to_toml())
 
 
 def write_metrics(directory: Path, rows: Iterable[MetricRow]) -> None:
     """``metrics.csv``."""
-    write_rows(directory / METRICS, MetricRow, rows)
+    write_rows(directory / METRICS_FILE, MetricRow, rows)
 
 
 def write_parameter_rows(directory: Path, rows: Iterable[ParameterRow]) -> None:
     """``parameters.csv``."""
-    write_rows(directory / PARAMETER_TABLE, ParameterRow, rows)
+    write_rows(directory / PARAMETERS_FILE, ParameterRow, rows)
 
 
 def write_courses(directory: Path, rows: Iterable[CourseRow]) -> None:
     """``parameters_seasonal.csv``: parameters that change with time, by day of year."""
-    write_rows(directory / COURSES, CourseRow, rows)
+    write_rows(directory / COURSES_FILE, CourseRow, rows)
 
 
 def write_losses(directory: Path, rows: Iterable[EpochRow]) -> None:
     """``loss.csv``."""
-    write_rows(directory / LOSSES, EpochRow, rows)
+    write_rows(directory / LOSSES_FILE, EpochRow, rows)
 
 
 def write_stop(directory: Path, details: dict) -> Path:
     """``stopped.json``: what training saw when a number stopped being finite."""
-    path = directory / STOP
+    path = directory / STOP_FILE
     write_text(path, json.dumps(details, indent=2) + "\n")
     return path
 
@@ -182,15 +182,15 @@ def read_run(directory: str | Path) -> Run:
     directory = Path(directory)
     if not directory.is_dir():
         raise InputError(f"{directory}: no such directory: give the RUN_DIR of `mdpl calibrate`")
-    if not (directory / CONFIG).is_file():
-        raise InputError(f"{directory / CONFIG}: no such file: {directory} is no run directory of mdpl calibrate")
-    courses = directory / COURSES
+    if not (directory / CONFIG_FILE).is_file():
+        raise InputError(f"{directory / CONFIG_FILE}: no such file: {directory} is no run directory of mdpl calibrate")
+    courses = directory / COURSES_FILE
     return Run(
         directory=directory,
-        config=load_config(directory / CONFIG),
-        metrics=read_metrics(directory / METRICS),
-        parameters=[row for row in read_rows(directory / PARAMETER_TABLE, ParameterRow) if row.lower is not None],
-        losses=read_rows(directory / LOSSES, EpochRow),
+        config=load_config(directory / CONFIG_FILE),
+        metrics=read_metrics(directory / METRICS_FILE),
+        parameters=[row for row in read_rows(directory / PARAMETERS_FILE, ParameterRow) if row.lower is not None],
+        losses=read_rows(directory / LOSSES_FILE, EpochRow),
         courses=read_rows(courses, CourseRow) if courses.is_file() else [],
     )
 

@@ -23,6 +23,12 @@ class ParameterRow:
     upper: float | None
     """None in the lines of a time-varying parameter's coefficients, which have no bounds"""
 
+    def share(self, value: float) -> float:
+        """Where a value lies between the bounds, from 0 to 1. Raises ValueError: the row has no bounds."""
+        if self.lower is None or self.upper is None:
+            raise ValueError(f"{self.name} at {self.site} has no bounds")
+        return (value - self.lower) / (self.upper - self.lower)
+
 
 @dataclass(frozen=True)
 class CourseRow:

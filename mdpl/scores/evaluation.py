@@ -81,7 +81,7 @@ def score_fluxes(
             if series is None:
                 continue
             for period, mask in periods.items():
-                compared = scores(means, series.values, mask & covered & series.measured)
+                compared = scores(np.asarray(means), series.values, mask & covered & series.measured)
                 labels = dict(flux=flux, target=target, period=period, step=observations.step)
                 rows.append(MetricRow.of_scores(compared, site=site, stage=stage, **labels))
     if not rows:

@@ -180,11 +180,12 @@ def total_loss(
         One number per site (scalar without columns), a weighted mean over fluxes.
     """
     norm = sum(flux_weights.values())
-    return sum(
+    parts = [
         (weight * share / norm) * LOSSES[term](compared[flux], pool)
         for flux, share in flux_weights.items()
         for term, weight in terms.items()
-    )
+    ]
+    return sum(parts[1:], parts[0])
 
 
 def prior_penalty(

@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -260,6 +261,7 @@ def load_runs(path: Path) -> Runs:
     """Runs from a file of ``make_runs``. Raises InputError where it cannot be read."""
     facts, arrays = read_archive(path, "delete it and run again")
     try:
-        return Runs(**arrays, **(facts | {"keys": tuple(facts["keys"])}))
+        entries: dict[str, Any] = {**arrays, **facts, "keys": tuple(facts["keys"])}
+        return Runs(**entries)
     except (KeyError, TypeError) as error:
         raise InputError(f"{path}: not a complete file of surrogate runs ({error}): delete it and run again") from error

@@ -57,7 +57,8 @@ class AdamEpochs:
         rng.bit_generator.state = now.draws
         losses, norms = [], []
         for columns in epoch_batches(problem.tasks, problem.config.windows_per_step, rng):
-            batches = [task.batch(*rest) for task, *rest in zip(problem.tasks, columns, now.states, strict=True)]
+            every = zip(problem.tasks, columns, now.states, strict=True)
+            batches = [task.batch(of_group, states) for task, of_group, states in every]
             previous = weights
             weights, moments, loss, gradient, norm = self.step(previous, moments, batches)
             loss, gradient = np.asarray(loss), np.asarray(gradient)
@@ -66,7 +67,7 @@ class AdamEpochs:
                 raise non_finite_error(problem, Attempt(epoch, loss, gradient, unknowns, now.states, columns))
             losses.append(loss)
             norms.append(np.asarray(norm))
-        draws = rng.bit_generator.state
+        draws = dict(rng.bit_generator.state)
         now = dataclasses.replace(now, epoch=epoch, weights=weights, moments=moments, draws=draws)
         record = validation = None
         if self.refreshes(epoch):
@@ -84,7 +85,7 @@ class AdamEpochs:
         return now.better(unknowns, run.judged, self.learner.per_site), run.train, run.validation
 
     def _rows(self, epoch: int, loss, norm, record, validation) -> list[EpochRow]:
-        rate = float(self._schedule(epoch * self._steps - 1))
+        rate = float(np.asarray(self._schedule(epoch * self._steps - 1)))
         clip_norm = self.problem.config.clip_norm
         return [
             EpochRow(

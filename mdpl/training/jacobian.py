@@ -44,7 +44,8 @@ class WindowJacobian:
         Raises:
             InputError: a path without tangents.
         """
-        if path.tangents is None:
+        tangents = path.tangents
+        if tangents is None:
             raise InputError(
                 "this path has no tangents (ModelPath.tangents): optimiser = 'gauss-newton' and the Fisher "
                 "information are made of them; 'adam' is not"
@@ -52,7 +53,7 @@ class WindowJacobian:
         self.task = task
         blocks = -(-task.columns.site.size // at_once)
         self._size = -(-task.columns.site.size // blocks)
-        self._run = jax.jit(_run_of(path, task, numbers))
+        self._run = jax.jit(_run_of(tangents, task, numbers))
 
     def __call__(
         self, values: Float[np.ndarray, "sites numbers"], states: list
@@ -82,15 +83,15 @@ class WindowJacobian:
         return joined(0), joined(1)
 
 
-def _run_of(path: ModelPath, task: Task, numbers: Numbers):
+def _run_of(tangents: Callable[..., Any], task: Task, numbers: Numbers):
     group, lanes = task.group, -(-numbers.count // LANES) * LANES
 
     def run(values, params, forcing, site, state, sites):
         full = numbers.insert(params, values, sites, forcing)
         directions = numbers.directions(values, sites, forcing, lanes)
-        outputs, _, slopes, _ = path.tangents(full, directions, forcing, site, state, fields=tuple(group.observed))
+        outputs, _, slopes, _ = tangents(full, directions, forcing, site, state, fields=tuple(group.observed))
 
-        def means(series: Any) -> dict[str, Array]:
+        def means(series: Any) -> dict[str, Array | np.ndarray]:
             return {f: interval_means(getattr(series, f), group.ratio, group.offset) for f in group.observed}
 
         return means(outputs), {flux: slope[..., : numbers.count] for flux, slope in means(slopes).items()}

@@ -5,6 +5,7 @@ Everything that trains, searches or judges starts from a ``Problem``; nothing in
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -88,10 +89,10 @@ class Problem:
         return [task.group for task in self.tasks]
 
     def losses(
-        self, sites: int, model: dict[str, Array], targets: dict[str, Target], site_of_column: Array
+        self, sites: int, model: Mapping[str, Array | np.ndarray], targets: dict[str, Target], site_of_column: Array
     ) -> Float[Array, "sites"]:
         """Loss per site of flux means ``[intervals, columns]`` against their targets."""
-        compared = {flux: Compared(model[flux], *target) for flux, target in targets.items()}
+        compared = {flux: Compared(jnp.asarray(model[flux]), *target) for flux, target in targets.items()}
         return total_loss(compared, self.config.loss, self.config.fluxes, Pool(site_of_column, sites))
 
     def parameters(self, task: Task, unknowns: Float[np.ndarray, "sites unknowns"]) -> RunParameters:

@@ -127,7 +127,7 @@ class Trainer:
             best_loss=run.judged,
             best_epoch=np.zeros(len(problem.labels), int),
             stale=0,
-            draws=np.random.default_rng(problem.config.seed).bit_generator.state,
+            draws=dict(np.random.default_rng(problem.config.seed).bit_generator.state),
             rows=rows,
         )
 

@@ -84,7 +84,7 @@ class Group(NamedTuple):
 
     @staticmethod
     def _scored(weights: dict[str, np.ndarray]) -> Columns:
-        site, window = np.nonzero(sum(weight.sum(axis=0) for weight in weights.values()) > 0)
+        site, window = np.nonzero(np.sum([weight.sum(axis=0) for weight in weights.values()], axis=0) > 0)
         return Columns(site, window)
 
     def last_training_window(self) -> int:

@@ -13,7 +13,7 @@ A trained generator is stored with what is needed to apply it at a site it never
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -47,7 +47,7 @@ class Recurrent(nnx.Module):
 
     def __call__(self, series: Float[Array, "time features"], mask: Bool[Array, "time"]) -> Float[Array, "time hidden"]:
         zeros = jnp.zeros(self.hidden, series.dtype)
-        carry = (zeros, zeros) if isinstance(self.cell, nnx.LSTMCell) else zeros
+        carry: Any = (zeros, zeros) if isinstance(self.cell, nnx.LSTMCell) else zeros
         return jax.lax.scan(self.cell, carry, series)[1]
 
 
@@ -187,7 +187,7 @@ def load_generator(run_directory: str | Path) -> TrainedGenerator:
     absent = "give a finished run directory with learner = 'network'"
     shape, weights = read_archive(path, "train again" if path.is_file() else absent)
     try:
-        layout = {key: tuple(v) if isinstance(v, list) else v for key, v in shape.pop("layout").items()}
+        layout: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in shape.pop("layout").items()}
         network = PureGenerator(GeneratorShape(layout=UnknownsLayout(**layout), **shape))
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: not a readable generator ({type(error).__name__}): train again") from error

@@ -53,7 +53,7 @@ class SearchSpace(NamedTuple):
         return replace_parameters(params, {key: values[:, i] for i, key in enumerate(self.keys)})
 
 
-def bounded(offset, default, lower, upper, active=True) -> Float[Array, "..."]:
+def bounded(offset, default, lower, upper, active: bool | np.ndarray | Array = True) -> Float[Array, "..."]:
     """Values between ``lower`` and ``upper`` that pass through ``default`` at offset 0, exactly.
 
     All arguments broadcast. The result has JAX's default precision, like the parameters themselves.
@@ -144,7 +144,7 @@ def search_spaces(keys: tuple[str, ...], groups: list[tuple[Parameters, int]], d
         everywhere = np.ones(sites, bool)
         defaults.append(np.stack(columns, axis=1))
         actives.append(np.stack([with_c4 if key in C4_PARAMETERS else everywhere for key in keys], axis=1))
-    keep = np.concatenate(actives).any(axis=0) | (not drop)
+    keep = np.logical_or(np.concatenate(actives).any(axis=0), np.full(len(keys), not drop))
     active_keys = tuple(key for key, use in zip(keys, keep, strict=True) if use)
     if not active_keys:
         raise InputError("config: parameters: only C4 parameters chosen at sites without C4 plants: add others")
