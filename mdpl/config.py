@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import tomllib
+from collections.abc import Collection
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -43,7 +44,7 @@ class Setting(NamedTuple):
     default: Any
     """None: not given"""
     meaning: str
-    choices: tuple[str, ...] = ()
+    choices: Collection[str] = ()
     """values of a text, keys of a table of numbers, values of a table of texts; empty: any"""
     lower: float | None = None
     """smallest value"""
@@ -89,7 +90,7 @@ class Setting(NamedTuple):
                 if not weight >= 0:
                     raise InputError(f"config: {self.name}.{key} = {weight}: a weight must be 0 or more")
             if not sum(value.values()) > 0:
-                raise InputError(f"config: {self.name}: no positive weight: give e.g. {self.choices[0]} = 1.0")
+                raise InputError(f"config: {self.name}: no positive weight: give e.g. {next(iter(self.choices))} = 1.0")
         elif value is not None and self.lower is not None and not value >= self.lower:
             raise InputError(f"config: {self.name} = {value}: must be {self.lower:g} or more{self._or_leave_out}")
         elif value is not None and self.above is not None and not value > self.above:
@@ -104,7 +105,7 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
+def _one_of(name: str, value: str, allowed: Collection[str]) -> None:
     if value not in allowed:
         raise InputError(f"config: {name} = {value!r}: use one of {', '.join(allowed)}")
 
@@ -130,7 +131,7 @@ SETTINGS: dict[str, Setting] = {
                 "observations to fit: as measured, or corrected for energy-balance closure", TARGETS),
         Setting("fluxes", Kind.NUMBER_TABLE, {"Qle": 1.0, "Qh": 1.0}, "weight of each flux in the loss", SCORED_FLUXES),
         Setting("loss", Kind.NUMBER_TABLE, {"mse": 1.0, "correlation": 1.0},
-                "weight of each loss (`correlation` is 1 - R)", tuple(LOSSES)),
+                "weight of each loss (`correlation` is 1 - R)", LOSSES),
         Setting("prior", Kind.NUMBER, 0.0,
                 "weight of the mean squared offset from the default parameters, added to the loss", lower=0),
         Setting("learner", Kind.TEXT, "network",

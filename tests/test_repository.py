@@ -18,11 +18,12 @@ def read(name):
     return (ROOT / name).read_text(encoding="utf-8")
 
 
-def test_the_parameter_page_is_what_the_table_says():
-    spec = importlib.util.spec_from_file_location("make_parameters", ROOT / "docs" / "make_parameters.py")
+@pytest.mark.parametrize("name", ["parameters", "configuration"])
+def test_generated_pages_are_what_the_tables_say(name):
+    spec = importlib.util.spec_from_file_location(f"make_{name}", ROOT / "docs" / f"make_{name}.py")
     page = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(page)
-    assert read("docs/parameters.md") == page.render(), "run: python docs/make_parameters.py"
+    assert read(f"docs/{name}.md") == page.render(), f"run: python docs/make_{name}.py"
 
 
 def test_one_version_everywhere():

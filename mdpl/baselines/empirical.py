@@ -9,6 +9,7 @@ period, and predicts the whole record at the observations' own step.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -24,9 +25,6 @@ from mdpl.towers.load import Tower
 from mdpl.towers.observations import CORRECTED
 from mdpl.towers.split import Split, split_by_time
 
-MODELS = ("1lin", "3km27", "lstm")
-RANDOM = ("3km27", "lstm")
-"""models whose result depends on the seed"""
 CLUSTERS = 27
 FEWEST_IN_CLUSTER = 10
 """training steps below which a cluster takes the linear model of all steps: a plane has four coefficients"""
@@ -75,7 +73,7 @@ def fit_empirical(
     Args:
         tower: site with forcing and observations.
         split: its train and test masks; only measured steps of ``train`` are looked at.
-        model: one of ``MODELS``.
+        model: one of ``EMPIRICAL_MODELS``.
         flux: ALMA name of an observed flux.
         seed: of cluster starts, network weights and batches.
         target: ``raw`` or ``corrected`` observations.
@@ -86,8 +84,8 @@ def fit_empirical(
     Raises:
         InputError: unknown model; a flux without such observations or with too few measured train steps.
     """
-    if model not in MODELS:
-        raise InputError(f"empirical model {model!r}: use one of {', '.join(MODELS)}")
+    if model not in EMPIRICAL_MODELS:
+        raise InputError(f"empirical model {model!r}: use one of {', '.join(EMPIRICAL_MODELS)}")
     series = tower.observations.target(flux, target)
     if series is None:
         raise InputError(f"{tower.observations.file}: {flux}: no measured {target} values to fit {model} to")
@@ -98,7 +96,7 @@ def fit_empirical(
             f"{tower.observations.file}: {flux}: {int(train.sum())} measured step(s) to fit {model} to "
             f"({split.words}): another site, target or split is needed"
         )
-    return _FITS[model](tower, series.values, train, seed)
+    return EMPIRICAL_MODELS[model].fit(tower, series.values, train, seed)
 
 
 def _one_line(tower: Tower, observed: np.ndarray, train: np.ndarray, seed: int) -> np.ndarray:
@@ -136,7 +134,21 @@ def _lstm(tower: Tower, observed: np.ndarray, train: np.ndarray, seed: int) -> n
     return fit_lstm(predictors(tower, memory=True), observed, train, tower.observations.time.length, seed)
 
 
-_FITS: dict[str, Callable[..., np.ndarray]] = {"1lin": _one_line, "3km27": _clusters, "lstm": _lstm}
+class EmpiricalModel(NamedTuple):
+    """How a model is fitted and predicts."""
+
+    fit: Callable[[Tower, np.ndarray, np.ndarray, int], np.ndarray]
+    """``fit(tower, observed, train, seed) -> flux``, all ``[obs_time]``: only steps of ``train`` may be looked at"""
+    random: bool = False
+    """True where the result depends on the seed"""
+
+
+EMPIRICAL_MODELS: dict[str, EmpiricalModel] = {
+    "1lin": EmpiricalModel(_one_line),
+    "3km27": EmpiricalModel(_clusters, random=True),
+    "lstm": EmpiricalModel(_lstm, random=True),
+}
+"""by the name that ``mdpl baselines --models`` knows"""
 
 
 def stage_name(model: str, seed: int) -> str:
@@ -170,7 +182,7 @@ def empirical_rows(
 def fit_sites(
     towers: list[Tower],
     config: Config,
-    models: tuple[str, ...] = MODELS,
+    models: tuple[str, ...] = tuple(EMPIRICAL_MODELS),
     seeds: int = 1,
     say: Callable[[str], None] = lambda text: None,
 ) -> list[MetricRow]:
@@ -181,9 +193,9 @@ def fit_sites(
     Raises:
         InputError: from ``fit_empirical`` and ``split_by_time``; no model named.
     """
-    unknown = [model for model in models if model not in MODELS]
+    unknown = [model for model in models if model not in EMPIRICAL_MODELS]
     if unknown or not models:
-        raise InputError(f"empirical model {', '.join(unknown) or 'none'}: use some of {', '.join(MODELS)}")
+        raise InputError(f"empirical model {', '.join(unknown) or 'none'}: use some of {', '.join(EMPIRICAL_MODELS)}")
     rows = []
     for tower in towers:
         split = split_by_time(
@@ -198,7 +210,7 @@ def fit_sites(
             if flux not in fluxes:
                 say(f"{tower.label}: {flux}: no measured {config.target} values, left out")
         for model in models:
-            for seed in range(seeds if model in RANDOM else 1):
+            for seed in range(seeds if EMPIRICAL_MODELS[model].random else 1):
                 rows += empirical_rows(tower, split, model, fluxes, seed, config.target)
     return rows
 

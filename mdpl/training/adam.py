@@ -31,12 +31,13 @@ from mdpl.training.stops import Attempt, non_finite_error
 class AdamEpochs:
     """Passes over the training windows (an ``Optimiser``)."""
 
-    def __init__(self, problem: Problem, runs: RecordRuns):
+    def __init__(self, problem: Problem, runs: RecordRuns, learner: Learner | None = None):
+        """Args: ``learner``: where unknowns come from; None: the one that the config names."""
         self.problem, self._runs = problem, runs
         config = problem.config
         self._steps = steps_per_epoch(problem.tasks, config.windows_per_step)
         self._schedule = schedule_of(config, self._steps)
-        self.learner: Learner = make_learner(config, problem.groups, problem.layout, self._schedule)
+        self.learner: Learner = learner or make_learner(config, problem.groups, problem.layout, self._schedule)
         self.traces = 0
         self.step = jax.jit(self._training_step)
         self.unknowns = jax.jit(self.learner.unknowns)

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from jlsm.errors import InputError
 from mdpl.baselines import lstm
 from mdpl.baselines.empirical import (
-    MODELS,
+    EMPIRICAL_MODELS,
     air_humidity,
     empirical_rows,
     fit_empirical,
@@ -115,7 +115,7 @@ def test_clusters_find_what_a_line_cannot():
     assert rows["3km27"] < 0.5 * rows["1lin"]
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", EMPIRICAL_MODELS)
 def test_test_period_is_never_looked_at(model, quick):
     tower = lively_tower()
     split = split_of(tower)
@@ -153,7 +153,7 @@ def test_hourly_record_is_predicted_at_every_step(quick):
 
 
 def test_rows_go_into_the_table_of_a_run(tmp_path, quick):
-    rows = fit_sites([lively_tower()], Config(), MODELS, seeds=2)
+    rows = fit_sites([lively_tower()], Config(), tuple(EMPIRICAL_MODELS), seeds=2)
     stages = ["1lin", "3km27", "3km27_seed1", "lstm", "lstm_seed1"]
     assert list(dict.fromkeys(row.stage for row in rows)) == stages
     write_rows(tmp_path / "baselines.csv", MetricRow, rows)
