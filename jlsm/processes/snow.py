@@ -78,10 +78,10 @@ def snow_cover(mass: Float[Array, "..."], snow: Snow) -> SnowCover:
     return SnowCover(mass / local, local, local / snow.density, jnp.stack([first, second, third]))
 
 
-LayerRows = tuple[Float[Array, "..."], ...]  # one array per layer, from the top: plain arithmetic to a compiler
+Layers = tuple[Float[Array, "..."], ...]  # one array per layer, from the top: plain arithmetic to a compiler
 
 
-def _remove_from_top(layers: LayerRows, amount) -> LayerRows:
+def _remove_from_top(layers: Layers, amount) -> Layers:
     """Take ``amount`` from layers, top first; returns what each layer loses."""
     lost, above = [], jnp.zeros_like(layers[0])
     for layer in layers:
@@ -90,7 +90,7 @@ def _remove_from_top(layers: LayerRows, amount) -> LayerRows:
     return tuple(lost)
 
 
-def _redistribute(old_mass: LayerRows, old_excess: LayerRows, new_mass: LayerRows) -> LayerRows:
+def _redistribute(old_mass: Layers, old_excess: Layers, new_mass: Layers) -> Layers:
     """Heat of new layers from that of old ones, by overlap in mass coordinates from the top."""
     heat, new_top = [], jnp.zeros_like(new_mass[0])
     for new in new_mass:

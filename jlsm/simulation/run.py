@@ -36,12 +36,12 @@ def one_step(constants: Constants, state: State, now, solution: Point | None = N
 @partial(jax.jit, static_argnames=("plan", "solver", "fields"))
 def _simulate(params: Parameters, forcing: Forcing, site: Site, state: State, *, plan: Plan, solver: str, fields):
     constants, rows = run_layout(params, forcing, site, plan.chunk)
-    step = partial(one_step, solver=solver, fields=fields)
+    repeated = partial(one_step, solver=solver, fields=fields)
 
     def solved(constants, state, now, solution):
-        return step(constants, state, now, solution)[:2]
+        return repeated(constants, state, now, solution)[:2]
 
-    state, packed = plan.run(Scan(atmosphere_of, step, solved), constants, state, rows)
+    state, packed = plan.run(Scan(atmosphere_of, repeated, solved), constants, state, rows)
     return unpack(packed.reshape(-1, *packed.shape[2:]), fields), state
 
 
