@@ -25,6 +25,7 @@ from functools import partial
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array
 
 from jlsm._blocks import map_blocks, whole_vectors
 from jlsm._layout import Constants, atmosphere_of, chunk_length, layout_of, split_series
@@ -303,7 +304,7 @@ def _simulate(
     return unpack(packed.reshape(-1, *packed.shape[2:]), fields), state
 
 
-def _run_for_reverse_mode(keep: bool, constants: Constants, state: State, inputs, one_step):
+def _run_for_reverse_mode(keep: bool, constants: Constants, state: State, inputs, one_step) -> tuple[State, Array]:
     """All chunks, with the hand-written reverse mode of ``scan_chunks``."""
 
     def known(constants, state, now, solution):
@@ -312,7 +313,7 @@ def _run_for_reverse_mode(keep: bool, constants: Constants, state: State, inputs
     return scan_chunks(Scan(atmosphere_of, one_step, known), keep, constants, state, inputs)
 
 
-def _run(constants: Constants, state: State, inputs, one_step):
+def _run(constants: Constants, state: State, inputs, one_step) -> tuple[State, Array]:
     """All chunks, to be differentiated by JAX in any mode."""
 
     # reverse mode keeps the solution of the surface balance and works everything else out again: cheaper than

@@ -23,7 +23,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree
 
-from jlsm._layout import Constants, atmosphere_of, chunk_length, in_chunks, layout_of, split_series
+from jlsm._layout import atmosphere_of, chunk_length, in_chunks, layout_of, split_series
 from jlsm.forcing import Forcing, Site
 from jlsm.model import one_step
 from jlsm.numerics.forward import scan_tangents
@@ -180,7 +180,7 @@ def _simulate_tangents(params, directions, forcing, site, state, of_state, *, fi
         constants,
         state,
         rows,
-        Constants(of_constant, none(site), None),
+        none(constants)._replace(params=of_constant),
         of_state,
         (none(rows[0]), in_chunks(of_series, chunk)),
     )

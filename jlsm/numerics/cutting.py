@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import jax
+from jax.core import Tracer
 
 from jlsm.numerics.operations import Operation, Value
 
@@ -25,7 +26,7 @@ def sorted_by_need(
     for operation in operations:
         values = [i for i in operation.inputs if isinstance(i, Value)]
         single = len(operation.outputs) == 1
-        known = not any(isinstance(i, jax.core.Tracer) for i in operation.inputs)
+        known = not any(isinstance(i, Tracer) for i in operation.inputs)
         if single and operation.primitive.name in VIEWS and values and values[0] in given:
             given.update(operation.outputs)
             views[operation.outputs[0]] = operation

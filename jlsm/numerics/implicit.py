@@ -86,6 +86,14 @@ def _subtract(first: Array | None, factor: Array, second: Array | None) -> Array
     return -factor * second if first is None else first - factor * second
 
 
+def _slope(rows: list[list[Array | None]], number: int = -1) -> Array:
+    """How an equation, the last one unless a number is given, depends on the unknown of its number."""
+    entry = rows[number][number]
+    if entry is None:
+        raise ValueError(f"equation {number} does not depend on its unknown: its options must name it")
+    return entry
+
+
 def _eliminate(rows: list[list[Array | None]], right: list[Array]) -> tuple[list[list[Array | None]], list[Array]]:
     """Gauss elimination of all unknowns but the last, without pivoting; rows end with a diagonal of one.
 
@@ -95,7 +103,7 @@ def _eliminate(rows: list[list[Array | None]], right: list[Array]) -> tuple[list
     rows, right = [list(row) for row in rows], list(right)
     last = len(rows) - 1
     for k in range(last):
-        inverse = 1.0 / rows[k][k]
+        inverse = 1.0 / _slope(rows, k)
         rows[k] = [None if j <= k or entry is None else entry * inverse for j, entry in enumerate(rows[k])]
         right[k] = right[k] * inverse
         for i in range(k + 1, last + 1):
@@ -180,7 +188,7 @@ def newton_step(residual: Callable, options: NewtonOptions, start: Unknowns, ope
     """One bounded Newton step from ``start``: the linearised solution, differentiated as it stands."""
     value, jacobian = _linearise(residual, options, start, operands)
     rows, right = _eliminate(jacobian, [-v for v in value])
-    return _bounded(options, start, _substitute(rows, right, right[-1] / rows[-1][-1]))
+    return _bounded(options, start, _substitute(rows, right, right[-1] / _slope(rows)))
 
 
 class _Iterate(NamedTuple):
@@ -228,14 +236,14 @@ def _newton(residual: Callable, options: NewtonOptions, start: Unknowns, operand
         rows, right = _eliminate(rows, right)
         # a bracket may close on a jump, where the followers change branch: that is no root
         root = settled & (jnp.abs(value[number]) < 0.1 * options.settled)
-        return _substitute(rows, right, right[-1] / rows[-1][-1]), bracket, root
+        return _substitute(rows, right, right[-1] / _slope(rows)), bracket, root
 
     def exact(now: _Iterate) -> _Iterate:
         """A step with the exact Jacobian: shortened, later bracketed, where columns do not settle."""
         x, count, bracket = now.x, now.count, now.bracket
         value, jacobian = _linearise(residual, options, x, operands)
         rows, right = _eliminate(jacobian, [-v for v in value])
-        reduced, slope = -right[-1], rows[-1][-1]  # of the last equation, all other unknowns following the last
+        reduced, slope = -right[-1], _slope(rows)  # of the last equation, all other unknowns following the last
         size = scaled(value)
         others = _largest(size[:-1])
         # where the reduced slope is negative (the fold of a bistable night) a Newton step would lead away
@@ -276,7 +284,7 @@ def _newton(residual: Callable, options: NewtonOptions, start: Unknowns, operand
         value = residual(now.x, operands)
         rows = _secant(now.rows, options, now.change, [a - b for a, b in zip(value, now.value, strict=True)])
         eliminated, right = _eliminate(rows, [-v for v in value])
-        moved = _bounded(options, now.x, _substitute(eliminated, right, right[-1] / eliminated[-1][-1]))
+        moved = _bounded(options, now.x, _substitute(eliminated, right, right[-1] / _slope(eliminated)))
         # a corrected Jacobian can be singular where the exact one is not: such a column waits for the exact one
         regular = jnp.isfinite(sum(moved))
         moved = tuple(jnp.where(regular, new, old) for new, old in zip(moved, now.x, strict=True))
@@ -341,7 +349,7 @@ def _change_of_solution(residual, options, x: Unknowns, operands: PyTree, operan
     _, jacobian = _linearise(residual, options, x, operands)
     _, change = jax.jvp(lambda p: residual(x, p), (operands,), (operand_tangents,))
     rows, right = _eliminate(jacobian, [-c for c in change])
-    return tuple(_substitute(rows, right, right[-1] / rows[-1][-1]))
+    return tuple(_substitute(rows, right, right[-1] / _slope(rows)))
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0, 1))

@@ -156,6 +156,7 @@ class Pieces:
         carry, room, outputs = carried
         known = self._start(carry, row)
         room, flag, start = list(room), once, True
+        found: Any
         for loop in self._loops:
             # each loop waits for the one before it, so that nobody reads any more what it overwrites
             flag, found = _run_once(partial(loop.evaluate, known.inside()), loop.memory(room), flag, start)

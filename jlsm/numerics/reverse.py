@@ -88,9 +88,12 @@ def _keep_what_is_needed(scan: Scan, keep: bool, constants, state, rows):
 
 
 def _pull_back(scan: Scan, keep: bool, saved, cotangents):
+    if scan.known is None:
+        raise ValueError("reverse mode needs Scan.known")
+    step_of_solution = scan.known
     (asked, others), (asked_rows, other_rows), kept = saved
     of_end, of_outputs = jax.tree.map(
-        lambda c: jnp.zeros(c.aval.shape, c.aval.dtype) if isinstance(c, SymbolicZero) else c,
+        lambda c: _zeros(c) if isinstance(c, SymbolicZero) else c,
         cotangents,
         is_leaf=lambda c: isinstance(c, SymbolicZero),
     )
@@ -119,7 +122,7 @@ def _pull_back(scan: Scan, keep: bool, saved, cotangents):
             reached, rest = eqx.partition(now, depends)
 
             def known(asked, state, reached):
-                return scan.known(eqx.combine(asked, others), state, eqx.combine(reached, rest), found)
+                return step_of_solution(eqx.combine(asked, others), state, eqx.combine(reached, rest), found)
 
             _, pull = jax.vjp(known, asked, state, reached)
             by_asked, of_state, of_reached = pull((of_state, of_output))
@@ -140,6 +143,11 @@ def _pull_back(scan: Scan, keep: bool, saved, cotangents):
         reverse=True,
     )
     return _zeros_for_others(of_asked, others), of_state, _zeros_for_others(of_rows, other_rows)
+
+
+def _zeros(symbolic: SymbolicZero):
+    aval: Any = symbolic.aval
+    return jnp.zeros(aval.shape, aval.dtype)
 
 
 def _zeros_for_others(cotangents, others):
