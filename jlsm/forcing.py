@@ -7,6 +7,8 @@ have column shape ``(5,)`` and forcing ``[time, 5]``.
 
 from __future__ import annotations
 
+from typing import Any
+
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
@@ -152,5 +154,7 @@ def stack_sites(pairs: list[tuple[Forcing, Site]]) -> tuple[Forcing, Site]:
         name: jnp.stack([jnp.asarray(getattr(s, name)) for s in sites])
         for name in ("latitude", "longitude", "elevation", "reference_height", "canopy_height", "utc_offset")
     }
-    texts = {name: tuple(getattr(s, name) for s in sites) for name in ("code", "name", "igbp", "soil_texture")}
+    texts: dict[str, Any] = {
+        name: tuple(getattr(s, name) for s in sites) for name in ("code", "name", "igbp", "soil_texture")
+    }
     return forcing, Site(**numbers, **texts)

@@ -364,7 +364,7 @@ def default_parameters(site: Site, *, c4_fraction: float | None = None, soil_tex
 def source_of(key: str, site: Site | None = None) -> str:
     """Where the default of a parameter comes from, for the site's classes if one is given."""
     info = PARAMETERS[key]
-    if site is not None and isinstance(site.igbp, str):
+    if site is not None and isinstance(site.igbp, str) and isinstance(site.soil_texture, str):
         if info.group == "vegetation" and info.name in IGBP_CLASSES.get(site.igbp, {}):
             return IGBP_SOURCES.get(info.name, info.source)
         if info.group == "soil" and info.name in SOIL_CLASSES.get(site.soil_texture, {}):

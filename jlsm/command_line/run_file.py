@@ -72,7 +72,7 @@ def run_file(
     now = io.load_state(state, site, forcing if years == 0 else None) if state is not None else None
     if now is not None and now.canopy_water.ndim:
         raise InputError(f"{state}: is the state of {now.canopy_water.size} columns: give the state of one site")
-    name = site.code or met.name
+    name = str(site.code or met.name)
     history = f"jlsm run {met.name}, spin-up of {years} years" + (f" from {state.name}" if state else "")
     with io.OutputWriter(result, {"history": history}) as writer:
         if now is None or years > 0:
@@ -105,5 +105,5 @@ def _check_finite(name: str, out: Outputs, forcing: Forcing) -> None:
             at = int(np.argmax(bad))
             time = np.datetime64(int(forcing.day[at]), "D") + np.timedelta64(int(forcing.second_of_day[at]), "s")
             raise FloatingPointError(
-                f"{name}: {field} is not finite at {np.datetime64(time, 'm')}: please report it with the Met file"
+                f"{name}: {field} is not finite at {time.astype('datetime64[m]')}: please report it with the Met file"
             )

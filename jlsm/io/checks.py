@@ -57,13 +57,16 @@ _PER_HOUR = "divide by 3600 to get kg m-2 s-1"
 _PER_DAY = "divide by 86400 to get kg m-2 s-1"
 _HECTOPASCAL = "multiply by 100 to get Pa"
 
+_CELSIUS_NAMES = (
+    "c", "degc", "deg_c", "celsius", "degreec", "degreesc", "degreecelsius", "degreescelsius", "degree_celsius",
+    "degrees_celsius", "degree_c", "degrees_c", "centigrade",
+)  # fmt: skip
+_FAHRENHEIT_NAMES = ("f", "degf", "deg_f", "fahrenheit", "degreesf", "degrees_fahrenheit")
+
 RULES: dict[str, Rule] = {
     "Tair": Rule(
         "K", 180.0, 340.0,
-        wrong_units=dict.fromkeys(
-            ("c", "degc", "deg_c", "celsius", "degreec", "degreesc", "degreecelsius", "degreescelsius",
-             "degree_celsius", "degrees_celsius", "degree_c", "degrees_c", "centigrade"), _CELSIUS
-        ) | dict.fromkeys(("f", "degf", "deg_f", "fahrenheit", "degreesf", "degrees_fahrenheit"), "convert it to K"),
+        wrong_units={**dict.fromkeys(_CELSIUS_NAMES, _CELSIUS), **dict.fromkeys(_FAHRENHEIT_NAMES, "convert it to K")},
         suspects=(Suspect(-90.0, 70.0, "degrees Celsius", _CELSIUS),),
     ),
     "Qair": Rule(

@@ -128,6 +128,7 @@ def write_parameters(params: Parameters, path: str | os.PathLike) -> None:
 
 def _toml(value: np.ndarray | np.floating) -> str:
     """The shortest text that reads back to the same float; arrays as (nested) lists."""
-    if value.ndim:
-        return "[" + ", ".join(_toml(item) for item in value) + "]"
-    return str(value[()])
+    array = np.asarray(value)
+    if array.ndim:
+        return "[" + ", ".join(_toml(item) for item in array) + "]"
+    return str(array[()])

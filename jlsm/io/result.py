@@ -139,10 +139,10 @@ def _coordinates(days: np.ndarray, seconds: np.ndarray, dt: float) -> xr.Dataset
 
 def _variable_attributes(field: dict[str, str | None]) -> dict[str, str]:
     """CF attributes of one output."""
-    attributes = {"long_name": field["long_name"], "units": "1" if field["units"] == "-" else field["units"]}
+    attributes = {"long_name": str(field["long_name"]), "units": "1" if field["units"] == "-" else str(field["units"])}
     if field["standard_name"]:
         attributes["standard_name"] = field["standard_name"]
-    return attributes | _CELL_METHODS[field["value"]]
+    return attributes | _CELL_METHODS[str(field["value"])]
 
 
 _SITE_VARIABLES = {
@@ -158,7 +158,7 @@ def _describe_site(dataset: xr.Dataset, site: Site, pick: _Pick, column: int | N
     """Add what is known of the site: coordinates, heights, texts."""
 
     def text(value: str | tuple[str, ...]) -> str:
-        return value if isinstance(value, str) or column is None else value[column]
+        return value if isinstance(value, str) else value[column or 0]
 
     for name, attributes in _SITE_VARIABLES.items():
         value = pick(getattr(site, name))
@@ -275,7 +275,7 @@ class OutputWriter:
             if self._open is None:
                 self._create(dataset)
             else:
-                self._extend(dataset)
+                self._extend(self._open, dataset)
         except (OSError, RuntimeError) as error:
             raise InputError(f"{self.path}: cannot be written ({error}): free space or choose another path") from error
         self.steps += dataset.sizes["time"]
@@ -298,7 +298,7 @@ class OutputWriter:
         self._open.variables["time"].units = units
         self._origin = np.datetime64(units.split("since ")[1].replace(" ", "T"), "s")
 
-    def _extend(self, dataset: xr.Dataset) -> None:
+    def _extend(self, file: netCDF4.Dataset, dataset: xr.Dataset) -> None:
         steps = slice(self.steps, self.steps + dataset.sizes["time"])
         for name, variable in dataset.variables.items():
             if "time" not in variable.dims:
@@ -308,7 +308,7 @@ class OutputWriter:
                 values = (values - self._origin) / np.timedelta64(1, "s")
             elif values.dtype.kind == "f":
                 values = np.where(np.isnan(values), values.dtype.type(FILL_VALUE), values)
-            self._open.variables[name][steps] = values
+            file.variables[str(name)][steps] = values
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None

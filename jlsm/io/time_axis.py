@@ -23,7 +23,7 @@ LONGEST_STEP = 3 * 3600.0  # s; a longer mean has lost the course of the day tha
 
 def timestamp(time: np.datetime64) -> str:
     """``2005-06-01T12:30``: the time as it appears in messages."""
-    return str(np.datetime64(time, "m"))
+    return str(time.astype("datetime64[m]"))
 
 
 def decode(file: str, values: np.ndarray, units: str, calendar: str) -> np.ndarray:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+Numbers = TypeVar("Numbers")
+"""JAX's arrays or NumPy's: a function gives what it is given"""
 
 
 def namespace_of(*values) -> Any:

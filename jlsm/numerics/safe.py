@@ -5,10 +5,9 @@ value at which its derivative is infinite.
 """
 
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
 
-from jlsm.numerics.namespace import namespace_of
+from jlsm.numerics.namespace import Numbers, namespace_of
 
 
 def smooth_minimum(
@@ -28,7 +27,7 @@ def smooth_minimum(
     return 2.0 * first * second / (first + second + jnp.sqrt(discriminant))
 
 
-def at_most(x: Float[Array | np.ndarray, "..."], limit) -> Float[Array | np.ndarray, "..."]:
+def at_most(x: Numbers, limit) -> Numbers:
     """The smaller of both, with the derivative of x where they are equal.
 
     ``jnp.minimum`` averages both derivatives at a tie, which belongs to neither side of the kink and costs five
@@ -37,7 +36,7 @@ def at_most(x: Float[Array | np.ndarray, "..."], limit) -> Float[Array | np.ndar
     return namespace_of(x, limit).where(limit < x, limit, x)
 
 
-def at_least(x: Float[Array | np.ndarray, "..."], limit) -> Float[Array | np.ndarray, "..."]:
+def at_least(x: Numbers, limit) -> Numbers:
     """The larger of both, with the derivative of x where they are equal (see ``at_most``)."""
     return namespace_of(x, limit).where(limit > x, limit, x)
 

@@ -11,6 +11,7 @@ compaction, dust, and SSNOWD.
 
 from __future__ import annotations
 
+from functools import reduce
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -191,7 +192,7 @@ def update_snow(snow: Snow, cover: SnowCover, surface: SnowSurface, exchange: Sn
     heat_content = (heat_content[0] + brought, *heat_content[1:])
 
     # new layers and their temperature
-    new_total = sum(mass)
+    new_total = reduce(jnp.add, mass)
     new_cover = snow_cover(new_total, snow)
     new_mass = tuple(new_cover.fraction * layer for layer in new_cover.layer_mass)
     specific = tuple(h / jnp.maximum(m, _NEGLIGIBLE_MASS) for h, m in zip(heat_content, mass, strict=True))  # J kg-1

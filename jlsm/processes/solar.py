@@ -61,7 +61,7 @@ class Atmosphere(NamedTuple):
     day_of_year: Array  # 1..366, fractional
 
 
-def day_of_year(day: Array | np.ndarray, second_of_day: Array | np.ndarray) -> Series:
+def day_of_year(day, second_of_day):
     """Fractional day of year (1 at the start of 1 January) from days since 1970-01-01.
 
     Civil-calendar arithmetic in integers (Hinnant 2013), exact for all years used here.

@@ -211,7 +211,7 @@ class Graph:
         return [values[r] if self._moves(r) else jnp.zeros((*jnp.shape(self._array(r)), lanes)) for r in self.results]
 
 
-def _plain(factor) -> Factor:
+def _plain(factor) -> Any:
     """Numbers as Python's: they are multiplied while tracing."""
     if isinstance(factor, np.ndarray | np.generic) and factor.ndim == 0:
         return float(factor)
@@ -233,7 +233,7 @@ def _sum(one: Factor, other: Factor) -> Factor:
     return _dense(one) + _dense(other)
 
 
-def _dense(factor: Factor):
+def _dense(factor: Factor) -> Any:
     return factor.of(1.0) if isinstance(factor, _Choice) else _plain(factor)
 
 
