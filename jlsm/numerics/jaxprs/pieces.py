@@ -161,7 +161,6 @@ class Pieces:
         carry, room, outputs = carried
         values = self._start(carry, row)
         room, flag, start = list(room), once, True
-        found: Any
         for loop in self._loops:
             # each loop waits for the one before it, so that nobody reads any more what it overwrites
             flag, results = _run_once(partial(loop.evaluate, values.inside()), loop.memory(room), flag, start)
