@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 
 import equinox as eqx
 import jax
@@ -134,6 +135,13 @@ def single(tree, column: int = 0):
 def as_float32(tree):
     """The same pytree with its floating point leaves in float32."""
     return jax.tree.map(lambda x: x.astype(jnp.float32) if jnp.issubdtype(x.dtype, jnp.floating) else x, tree)
+
+
+def optimised(function):
+    """``jax.jit`` with the compiler's own optimisations: for what runs often (``tests.conftest`` has none)."""
+    quick = "--xla_backend_optimization_level=0" in os.environ.get("XLA_FLAGS", "")
+    options = {"xla_cpu_use_fusion_emitters": True, "xla_backend_optimization_level": 3}
+    return jax.jit(function, compiler_options=options if quick else None)
 
 
 def run(params: Parameters, forcing: Forcing, site: Site, state: State, **options):

@@ -31,6 +31,7 @@ from tests.jlsm.columns import (
     make_parameters,
     make_site,
     make_state,
+    optimised,
     scenarios,
     unit_cube,
 )
@@ -50,7 +51,7 @@ def loss(arguments, forcing, site):
     return fluxes + stores.sum(axis=0) + snow + leaves + 0.01 * last.ponded_water
 
 
-value = jax.jit(loss)
+value = optimised(loss)
 forward = jax.jit(
     lambda arguments, tangents, *others: jax.jvp(lambda a: loss(a, *others), (arguments,), (tangents,))[1]
 )
