@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from jlsm.model import simulate
 from jlsm.outputs import Outputs
+from jlsm.simulation import simulate
 from tests.jlsm.columns import (
     DT,
     KNOBS,
