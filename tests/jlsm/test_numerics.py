@@ -16,6 +16,7 @@ from jlsm.numerics import (
     at_most,
     decay_mean,
     implicit_solve,
+    jaxprs,
     newton,
     power,
     ramp,
@@ -157,6 +158,24 @@ def test_a_singular_corrected_jacobian_does_not_harm(monkeypatch, entry):
     found = jnp.stack(implicit_solve(nonlinear, options, begin, (matrix, offset)))
     assert calls
     np.testing.assert_allclose(found, expected, rtol=1e-8)
+
+
+@pytest.mark.parametrize("options", [OPTIONS, OPTIONS._replace(exact=1)])
+def test_without_code_about_programs_the_solution_and_its_derivative_are_the_same(monkeypatch, options):
+    """The Jacobian by jax alone; ``numerics/jaxprs`` switched off."""
+    matrix, offset = random_system(columns=6)
+
+    def solved(matrix, offset):
+        return jnp.stack(implicit_solve(nonlinear, options, tuple(jnp.zeros_like(offset)), (matrix, offset)))
+
+    def both(matrix, offset):
+        slopes = jax.grad(lambda *p: jnp.sum(jnp.sin(solved(*p))), argnums=(0, 1))(matrix, offset)
+        return solved(matrix, offset), *slopes, jax.jvp(solved, (matrix, offset), (matrix, offset))[1]
+
+    expected = jax.jit(lambda *p: both(*p))(matrix, offset)
+    monkeypatch.setattr(jaxprs, "enabled", lambda: False)
+    for without, with_it in zip(jax.jit(lambda *p: both(*p))(matrix, offset), expected, strict=True):
+        np.testing.assert_allclose(without, with_it, rtol=1e-9, atol=1e-11)
 
 
 def test_an_unknown_that_the_options_do_not_name_is_refused():
