@@ -98,7 +98,7 @@ def month_and_day(days: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Month (0-11) and position in the year (0 to 1, the middle of the day) of days since 1970-01-01."""
     dates = np.asarray(days, "datetime64[D]")
     year = dates.astype("datetime64[Y]")
-    length = (year + 1).astype("datetime64[D]") - year.astype("datetime64[D]")
+    length = (year + np.timedelta64(1, "Y")).astype("datetime64[D]") - year.astype("datetime64[D]")
     position = ((dates - year.astype("datetime64[D]")).astype(float) + 0.5) / length.astype(float)
     return dates.astype("datetime64[M]").astype(int) % 12, position
 

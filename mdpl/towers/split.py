@@ -94,15 +94,16 @@ def split_by_time(
         )
     scored = inside & (times >= first_scored)
     train = scored & (times < first_validation)
-    words = f"train {first_scored.astype('datetime64[D]')} to {first_validation.astype('datetime64[D]') - 1}"
-    words += f", validation to {first_test.astype('datetime64[D]') - 1}" if validation_years else ""
+    day = np.timedelta64(1, "D")
+    words = f"train {first_scored.astype('datetime64[D]')} to {first_validation.astype('datetime64[D]') - day}"
+    words += f", validation to {first_test.astype('datetime64[D]') - day}" if validation_years else ""
     validation = scored & (times >= first_validation) & (times < first_test) if validation_years else None
     return Split(train, inside & (times >= first_test), f"{words}, test after", validation, first_test)
 
 
 def _add_years(time: np.datetime64, years: int) -> np.datetime64:
     month = time.astype("datetime64[M]")
-    moved = month + 12 * years
+    moved = month + np.timedelta64(12 * years, "M")
     # 29 February becomes 1 March, by adding the days of the month in seconds
     return moved.astype("datetime64[s]") + (time - month.astype("datetime64[s]"))
 
