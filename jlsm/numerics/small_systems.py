@@ -5,10 +5,13 @@ A matrix is rows of arrays; entries that are zero by structure are None, and not
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax.numpy as jnp
 from jaxtyping import Array
 
-Rows = list[list[Array | None]]
+Rows = list[list[Any]]
+"""arrays, and None where an entry is zero by structure"""
 
 
 def _subtract(first: Array | None, factor: Array, second: Array | None) -> Array | None:

@@ -123,12 +123,12 @@ def solve_surface(
         return surface_fluxes(implicit_solution(_residual, _OPTIONS, solution, fixed), fixed)
     start = first_guess(fixed, ground_temperature, canopy_temperature)
     if solver == "converged":
-        solution = implicit_solve(_residual, _OPTIONS, start, fixed)
+        end = implicit_solve(_residual, _OPTIONS, start, fixed)
     elif solver == "linearised":
-        solution = newton_step(_residual, _OPTIONS, start, fixed)
+        end = newton_step(_residual, _OPTIONS, start, fixed)
     else:
         raise ValueError(f"solver must be 'converged' or 'linearised', not {solver!r}")
-    return surface_fluxes(solution, fixed)
+    return surface_fluxes(end, fixed)
 
 
 def vapour_fluxes(surface: SurfaceFluxes, ground: Ground, area: Float[Array, "2 ..."]) -> VapourFluxes:

@@ -184,7 +184,7 @@ def _simulate_tangents(params, directions, forcing, site, state, of_state, *, fi
         constants,
         state,
         rows,
-        Constants(of_constant, none(site), None),
+        Constants(of_constant, none(site), None),  # pyright: ignore[reportArgumentType] (no tangent)
         of_state,
         (none(rows[0]), in_chunks(of_series, chunk)),
     )

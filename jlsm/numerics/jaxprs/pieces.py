@@ -163,6 +163,7 @@ class Pieces:
         room, flag, start = list(room), once, True
         for loop in self._loops:
             # each loop waits for the one before it, so that nobody reads any more what it overwrites
+            results: Any
             flag, results = _run_once(partial(loop.evaluate, values.inside()), loop.memory(room), flag, start)
             loop.leave(results, values, room)
             start = not start

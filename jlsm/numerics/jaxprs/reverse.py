@@ -90,11 +90,16 @@ def _keep_what_is_needed(scan: Scan, keep: bool, constants, state, rows):
 
 def _pull_back(scan: Scan, keep: bool, saved, cotangents):
     (asked, others), (asked_rows, other_rows), trajectory = saved
-    of_end, of_outputs = jax.tree.map(
-        lambda c: jnp.zeros(c.aval.shape, c.aval.dtype) if isinstance(c, SymbolicZero) else c,
-        cotangents,
-        is_leaf=lambda c: isinstance(c, SymbolicZero),
-    )
+
+    def written_out(cotangent: Any) -> Any:
+        if isinstance(cotangent, SymbolicZero):
+            shape: Any = cotangent.aval
+            return jnp.zeros(shape.shape, shape.dtype)
+        return cotangent
+
+    of_end, of_outputs = jax.tree.map(written_out, cotangents, is_leaf=lambda c: isinstance(c, SymbolicZero))
+    solved_step = scan.solved
+    assert solved_step is not None  # without it a loop has no such reverse mode
 
     def one_chunk(carry, chunk):
         of_state, of_asked, count = carry
@@ -120,7 +125,7 @@ def _pull_back(scan: Scan, keep: bool, saved, cotangents):
             reached, rest = eqx.partition(now, depends)
 
             def solved(asked, state, reached):
-                return scan.solved(eqx.combine(asked, others), state, eqx.combine(reached, rest), solution)
+                return solved_step(eqx.combine(asked, others), state, eqx.combine(reached, rest), solution)
 
             _, pull = jax.vjp(solved, asked, state, reached)
             by_asked, of_state, of_reached = pull((of_state, of_output))
