@@ -88,7 +88,7 @@ def test_help(command):
 )
 def test_calibrate_on_real_files_with_the_fake_model(tmp_path, monkeypatch, folder, site, step):
     """The whole command on real towers; only the physics is a stand-in, so it takes seconds."""
-    monkeypatch.setattr("mdpl.model_paths.lsm_path", lambda: FAKE_PATH)
+    monkeypatch.setattr("mdpl.calibration.lsm_path", lambda: FAKE_PATH)
     run = tmp_path / "run"
     arguments = ["calibrate", "--data", str(DATA / folder), "--sites", site, "-o", str(run), "--epochs", "2"]
     config = tmp_path / "config.toml"
