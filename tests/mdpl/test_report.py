@@ -126,7 +126,7 @@ def test_same_run_same_page(run):
 
 def test_headline_is_the_mean_of_relative_changes():
     def row(site, stage, rmse, r, std):
-        numbers = Scores(rmse, 0.0, r, std, 40.0, 0.5, 0.5, 0.5, 100)
+        numbers = Scores(float(rmse), 0.0, float(r), float(std), 40.0, 0.5, 0.5, 0.5, 100)
         return MetricRow.of_scores(numbers, site=site, stage=stage, flux="Qle", period="test", step="daily")
 
     metrics = [row("A", "default", 20, 0.8, 20), row("A", "calibrated", 10, 0.6, 30), row("A", "1lin", 1, 1, 1),
