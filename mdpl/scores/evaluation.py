@@ -149,7 +149,7 @@ def evaluate_file(
         if first:
             mask &= times >= np.datetime64(first, "s")
         if last:
-            mask &= times < np.datetime64(last, "D") + 1
+            mask &= times < np.datetime64(last, "D") + np.timedelta64(1, "D")
     except ValueError as error:
         raise InputError(f"date {first or last!r}: not an ISO date such as 2005-01-31") from error
     rows = score_fluxes(model, model_time, observations, {"all": mask})
