@@ -27,6 +27,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.data import data_folder
+from jlsm.constants import FREEZING_POINT
 from mdpl.scores.metrics import scores
 
 TOWER = "US-Bo1_1998-1998"
@@ -38,7 +39,6 @@ MOISTURE_DEPTHS = {5: 4, 20: 16, 60: 64}
 SEASONS = {"DJF": (12, 1, 2), "MAM": (3, 4, 5), "JJA": (6, 7, 8), "SON": (9, 10, 11)}
 CHANGE = np.datetime64("1998-07-14")
 """the day on which the thermometers changed"""
-FREEZING_POINT = 273.15
 Series = dict[str, np.ndarray]
 
 

@@ -109,3 +109,18 @@ def test_same_scores_as_the_reference_table_of_noah_mp(site):
                 assert getattr(score, key) == pytest.approx(float(row[key]), rel=2e-3, abs=2e-3), (row["variable"], key)
             compared += 1
         assert compared >= 2
+
+
+def test_against_scipy_and_scikit_learn():
+    from scipy.stats import pearsonr
+    from sklearn.metrics import mean_absolute_error, mean_squared_error
+
+    rng = np.random.default_rng(3)
+    observed = rng.gamma(2.0, 50.0, 400)
+    model = 0.8 * observed + rng.normal(10.0, 20.0, 400)
+    result = scores(model, observed)
+    np.testing.assert_allclose(result.r, pearsonr(model, observed).statistic, rtol=1e-12)
+    np.testing.assert_allclose(result.rmse**2, mean_squared_error(observed, model), rtol=1e-12)
+    constant = np.full(400, observed.mean())
+    expected = mean_absolute_error(observed, model) / mean_absolute_error(observed, constant)
+    np.testing.assert_allclose(result.nme, expected, rtol=1e-12)

@@ -13,6 +13,7 @@ from jlsm.errors import InputError
 from jlsm.forcing import stack_sites
 from jlsm.parameters import default_parameters, get_parameter, replace_parameters
 from jlsm.processes.solar import mean_cos_zenith
+from mdpl.files import write_archive
 from mdpl.surrogate.fitting import TrainingSettings, ablation, fit, train_or_load_surrogate
 from mdpl.surrogate.network import Sizes, Surrogate, SurrogateNetwork, inputs, load_surrogate, surrogate_path
 from mdpl.surrogate.runs import SURROGATE_FLUXES, DataSettings, make_runs
@@ -193,10 +194,13 @@ def test_file_round_trip_and_damage(untrained, tmp_path):
     np.testing.assert_array_equal(a, b)
     whole = file.read_bytes()
     file.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(InputError, match="not a usable surrogate"):
+    with pytest.raises(InputError, match="not a readable file .*delete it and train again"):
         load_surrogate(file)
     file.write_bytes(b"no archive")
-    with pytest.raises(InputError, match="not a usable surrogate"):
+    with pytest.raises(InputError, match="not a readable file .*delete it and train again"):
+        load_surrogate(file)
+    write_archive(file, {"format": 1}, {})
+    with pytest.raises(InputError, match="not a usable surrogate .*format 1.*delete it and train again"):
         load_surrogate(file)
     with pytest.raises(InputError, match="no such file"):
         load_surrogate(tmp_path / "other.npz")
