@@ -115,3 +115,20 @@ def test_the_fast_tests_are_there():
     names = read(".ci/fast_tests").split()
     assert names and all((ROOT / name).is_file() for name in names)
     assert all("cat .ci/fast_tests" in read(script) for script in (".ci/run", ".ci/long"))
+
+
+PAGES = [*sorted((ROOT / "docs").rglob("*.md")), ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_what_a_page_names_exists(page):
+    """Modules, functions and files of this repository, between backticks or not."""
+    text = page.read_text(encoding="utf-8")
+    for path in set(re.findall(r"(?:jlsm|mdpl|benchmarks|tests|docs|examples)/[\w/]+\.(?:py|md|toml)", text)):
+        assert (ROOT / path).exists(), path
+    for name in set(re.findall(r"`((?:jlsm|mdpl|benchmarks)(?:\.\w+)+)(?:\(\))?`", text)):
+        value = importlib.import_module(name.split(".")[0])
+        for depth, part in enumerate(name.split(".")[1:], 2):
+            module = ".".join(name.split(".")[:depth])
+            is_module = hasattr(value, "__path__") and importlib.util.find_spec(module) is not None
+            value = importlib.import_module(module) if is_module else getattr(value, part)
