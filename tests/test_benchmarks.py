@@ -82,6 +82,7 @@ def test_curves_are_drawn(tmp_path):
 # ---- benchmarks.gpu -------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_device_is_measured_to_the_end(tmp_path, monkeypatch, capsys):
     """As on a GPU, at tiny size: every kind of row, printed and written."""
     sizes = ["--columns", "16", "--float64-columns", "", "--members", "1", "--steps", "2", "--window", "2"]
