@@ -112,10 +112,10 @@ def inputs(columns: int, steps: int):
     return params, forcing, site, jlsm.initial_state(jnp.mean(air, axis=0), params.soil.porosity)
 
 
-def mean_flux(values, params, forcing, site, state, at_once: int | None, reverse: bool):
+def mean_flux(values, params, forcing, site, state, at_once: int | None, adjoint: Any):
     """Mean of Qle and Qh over time, summed over columns."""
     params = jlsm.replace_parameters(params, values)
-    out, _ = jlsm.simulate(params, forcing, site, state, fields=FIELDS, columns_at_once=at_once, reverse=reverse)
+    out, _ = jlsm.simulate(params, forcing, site, state, fields=FIELDS, columns_at_once=at_once, adjoint=adjoint)
     return jnp.sum(jnp.mean(out.Qle + out.Qh, axis=0))
 
 
@@ -128,10 +128,10 @@ def throughput(work: Work) -> tuple[Callable, tuple]:
     at_once = min(CPU_BLOCK, share) if jax.default_backend() == "cpu" else None
 
     def run(values, *rest):
-        return mean_flux(values, *rest, at_once=at_once, reverse=False)[None]
+        return mean_flux(values, *rest, at_once=at_once, adjoint=jlsm.Checkpointed())[None]
 
     def gradient(values, *rest):
-        return jax.grad(lambda v: mean_flux(v, *rest, at_once=at_once, reverse=True))(values)
+        return jax.grad(lambda v: mean_flux(v, *rest, at_once=at_once, adjoint=jlsm.ReverseOnly()))(values)
 
     function = {"run": run, "gradient": gradient}[work.what]
     if work.devices == 1:
@@ -158,11 +158,11 @@ def training(work: Work, rate: float = 0.01) -> tuple[Callable, tuple]:
     from mdpl.towers.features import ATTRIBUTE_SCALES, IGBP, SERIES_SCALES, TEXTURES, Features
     from mdpl.unknowns.generator import GeneratorShape, PureGenerator
     from mdpl.unknowns.search_space import search_space
-    from mdpl.unknowns.time_varying import layout_of
+    from mdpl.unknowns.time_varying import unknowns_layout
 
     params, forcing, site, state = inputs(SITES, work.steps)
     space = search_space(jlsm.PFT_PARAMETERS, params, SITES)
-    network = PureGenerator(GeneratorShape("gru", 32, layout_of(space.keys, {}, 1), 7))
+    network = PureGenerator(GeneratorShape("gru", 32, unknowns_layout(space.keys, {}, 1), 7))
     rng = np.random.default_rng(0)
     series = rng.standard_normal((SITES, 104, len(SERIES_SCALES)), np.float32)
     attributes = rng.standard_normal((SITES, len(ATTRIBUTE_SCALES) + len(IGBP) + len(TEXTURES)), np.float32)
@@ -182,7 +182,13 @@ def training(work: Work, rate: float = 0.01) -> tuple[Callable, tuple]:
         offsets = jax.vmap(lambda w: network(w, seen))(weights)
         values = jax.vmap(space.values)(offsets).reshape(columns, len(space.keys))
         out, _ = jlsm.simulate(
-            space.insert(params, values), forcing, site, state, fields=FIELDS, columns_at_once=at_once, reverse=True
+            space.insert(params, values),
+            forcing,
+            site,
+            state,
+            fields=FIELDS,
+            columns_at_once=at_once,
+            adjoint=jlsm.ReverseOnly(),
         )
         # what is aimed at: two thirds of the sun's energy evaporate water, a tenth warms the air
         error = (out.Qle - 0.66 * forcing.SWdown) ** 2 + (out.Qh - 0.1 * forcing.SWdown) ** 2

@@ -1,4 +1,4 @@
-"""Leaves above the snow: buried in proportion to its depth, never quite gone, with one-sided derivatives that are finite."""
+"""Leaves above the snow: buried in proportion to its depth, never quite gone, with finite one-sided derivatives."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from jlsm.processes.vegetation import SMALLEST_LEAF_AREA, canopy_above_snow
 from tests.jlsm.columns import make_parameters
 
 HEIGHT = 0.8
-VEGETATION = make_parameters(canopy_height=HEIGHT, leaf_area_scale=1.2).vegetation
+VEGETATION = jax.tree.map(lambda leaf: leaf[0], make_parameters(canopy_height=HEIGHT, leaf_area_scale=1.2).vegetation)
 
 
 @pytest.mark.parametrize(("depth", "above"), [(0.0, 1.0), (0.2, 0.75), (0.6, 0.25), (0.8, 0.0), (2.0, 0.0)])
