@@ -35,7 +35,14 @@ from jlsm.processes.soil_limits import LayerWater, limited_base_flow, liquid_mas
 from jlsm.processes.soil_water import hydraulics, root_fractions, water_movement
 from jlsm.processes.solar import Atmosphere
 from jlsm.processes.stomata import leaf_environment, moisture_stress
-from jlsm.processes.surface_energy import ground_surface, portions, solve_surface, vapour_fluxes
+from jlsm.processes.surface_energy import (
+    ground_surface,
+    occupied_portions,
+    portions,
+    solve_surface,
+    vapour_fluxes,
+    where_covered,
+)  # fmt: skip
 from jlsm.processes.surface_fluxes import SurfaceInputs, SurfaceStores
 from jlsm.processes.turbulence import roughness
 from jlsm.processes.vegetation import canopy_above_snow
@@ -43,8 +50,9 @@ from jlsm.state import State
 
 
 def step(
-    params: Parameters, state: State, air: Atmosphere, reference_height, dt, solver="converged", solution=None
-) -> tuple[State, Step]:
+    params: Parameters, state: State, air: Atmosphere, reference_height, dt, solver="converged", solution=None,
+    differentiated=False,
+) -> tuple[State, Step]:  # fmt: skip
     """One time step of all columns.
 
     Args:
@@ -55,6 +63,8 @@ def step(
         dt: s.
         solver: "converged" or "linearised" (see ``solve_surface``).
         solution: of the surface balance (its ``unknowns``), where this step was run before.
+        differentiated: solve the surface balance of snow even where no column has any: a derivative by the mass of
+            snow needs it (JAX's own derivatives see to that themselves).
 
     Returns:
         The state at the end and everything the outputs are made of.
@@ -82,7 +92,8 @@ def step(
     liquid = liquid_mass(state.soil_moisture, state.soil_ice, thickness)
     stores = SurfaceStores(root_supply(liquid, uptake, dt), state.canopy_water, state.canopy_ice)
     inputs = SurfaceInputs(air, vegetation, canopy, light, rough, leaf, ground, column, stores, dt)
-    surface = solve_surface(inputs, state.surface_temperature, state.canopy_temperature, solver, solution)
+    wanted = None if differentiated else occupied_portions(cover)
+    surface = solve_surface(inputs, state.surface_temperature, state.canopy_temperature, solver, solution, wanted)
     # whatever the iteration left unbalanced goes into the ground: energy closes by construction
     ground_heat = surface.conduction + surface.balance_ground + surface.balance_canopy
     snow_warming, soil_warming = temperature_change(column, ground_heat)
@@ -129,7 +140,8 @@ def step(
     temperature, carry = add_compensated(state.ground_temperature, state.ground_temperature_carry, soil_warming)
 
     new = State(
-        surface_temperature=surface.ground_temperature, canopy_temperature=surface.canopy_temperature,
+        surface_temperature=where_covered(cover, surface.ground_temperature),
+        canopy_temperature=where_covered(cover, surface.canopy_temperature),
         ground_temperature=temperature, ground_temperature_carry=carry,
         soil_moisture=water.moisture, soil_moisture_carry=water.carry, soil_ice=water.ice + frozen,
         canopy_water=leaves.water, canopy_ice=leaves.ice, ponded_water=ponded,

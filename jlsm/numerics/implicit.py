@@ -11,8 +11,9 @@ from collections.abc import Callable
 from functools import partial
 
 import jax
+import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
-from jaxtyping import PyTree
+from jaxtyping import Array, PyTree
 
 from jlsm.numerics.newton import NewtonOptions, Point, linearise, newton
 from jlsm.numerics.small_systems import eliminate, substitute
@@ -21,7 +22,9 @@ SOLUTION = "implicit solution"  # name under which ``jax.checkpoint`` policies c
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0, 1))
-def implicit_solve(residual: Callable, options: NewtonOptions, start: Point, operands: PyTree) -> Point:
+def implicit_solve(
+    residual: Callable, options: NewtonOptions, start: Point, operands: PyTree, rows: Array | int | None = None
+) -> Point:
     """Solve ``residual(x, operands) = 0`` for x in every column.
 
     Args:
@@ -33,6 +36,9 @@ def implicit_solve(residual: Callable, options: NewtonOptions, start: Point, ope
             This needs the last residual to grow with the last unknown from end to end.
         start: first guess. The solution does not depend on it, so its derivative is zero.
         operands: pytree of everything the solution depends on.
+        rows: None, or how many rows of a leading axis (of the unknowns, and of operands with as many axes) are wanted:
+            they are solved for one after the other, and the others stay as they start. A derivative needs, and solves
+            for, all of them.
 
     Returns:
         x. Columns that have not converged after ``options.most`` iterations return their last value:
@@ -41,13 +47,26 @@ def implicit_solve(residual: Callable, options: NewtonOptions, start: Point, ope
     Raises:
         ValueError: ``residual`` is not elementwise, or an equation depends on an unknown that ``options`` do not name.
     """
-    return newton(residual, options, start, operands)
+    if rows is None:
+        return newton(residual, options, start, operands)
+    axes = start[0].ndim
+
+    def one_row(number: Array, x: Point) -> Point:
+        def row(leaf):
+            return jax.lax.dynamic_index_in_dim(leaf, number, keepdims=False) if jnp.ndim(leaf) == axes else leaf
+
+        solution = newton(residual, options, *jax.tree.map(row, (start, operands)))
+        return tuple(
+            jax.lax.dynamic_update_index_in_dim(old, new, number, axis=0) for old, new in zip(x, solution, strict=True)
+        )
+
+    return jax.lax.fori_loop(0, rows, one_row, start)
 
 
 @implicit_solve.defjvp
 def _implicit_jvp(residual, options, primals, tangents):
-    start, operands = primals
-    _, operand_tangents = tangents
+    start, operands, _ = primals
+    _, operand_tangents, _ = tangents
     x = tuple(checkpoint_name(v, SOLUTION) for v in implicit_solve(residual, options, start, operands))
     return x, _change_of_solution(residual, options, x, operands, operand_tangents)
 

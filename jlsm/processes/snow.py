@@ -21,7 +21,7 @@ from jlsm.constants import FREEZING_POINT, HEAT_CAPACITY_ICE, LATENT_HEAT_FUSION
 from jlsm.parameters import Snow
 
 FIRST_FLAKES = 0.01  # kg m-2: below it the cover fraction is linear in the mass
-_NEGLIGIBLE_MASS = 1e-4  # kg m-2: a thinner layer keeps its old temperature (the heat goes to the soil)
+_NEGLIGIBLE_MASS = 1e-4  # kg m-2: a thinner layer takes the temperature of falling snow (the heat goes to the soil)
 AGEING_ENERGY = 5000.0  # K, f_ageT
 LAYER_MASS = (20.0, 40.0)  # kg m-2 at which the first and second layer are full (eq. 8-7 at large mass)
 
@@ -198,15 +198,17 @@ def update_snow(snow: Snow, cover: SnowCover, surface: SnowSurface, exchange: Sn
     specific = tuple(h / jnp.maximum(m, _NEGLIGIBLE_MASS) for h, m in zip(heat_content, mass, strict=True))  # J kg-1
     new_heat = _redistribute(mass, specific, new_mass)
     new_excess = tuple(
-        jnp.minimum((h / HEAT_CAPACITY_ICE + _NEGLIGIBLE_MASS * e) / (m + _NEGLIGIBLE_MASS), 0.0)
-        for h, e, m in zip(new_heat, excess, new_mass, strict=True)
+        jnp.minimum((h / HEAT_CAPACITY_ICE + _NEGLIGIBLE_MASS * fallen_excess) / (m + _NEGLIGIBLE_MASS), 0.0)
+        for h, m in zip(new_heat, new_mass, strict=True)
     )
     left = sum(h - HEAT_CAPACITY_ICE * m * e for h, m, e in zip(heat_content, new_mass, new_excess, strict=True))
 
+    # flakes on bare ground have not aged
+    top = jnp.where(area > 0.0, jnp.minimum(temperature[0], FREEZING_POINT), snowfall_temperature)
     return SnowUpdate(
         mass=new_total,
         temperature=FREEZING_POINT + jnp.stack(new_excess),
-        albedo=aged_albedo(albedo, snow, jnp.minimum(temperature[0], FREEZING_POINT), fallen, new_total, dt),
+        albedo=aged_albedo(albedo, snow, top, fallen, new_total, dt),
         water=(water - refreeze) / dt,
         heat=(heat + left) / dt,
         melt=melt / dt,

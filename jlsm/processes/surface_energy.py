@@ -9,13 +9,14 @@ Departure: the balance is converged (MATSIRO6 takes one linearised step).
 from __future__ import annotations
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from jlsm.constants import GAS_CONSTANT_VAPOUR, GRAVITY, WATER_DENSITY
 from jlsm.numerics import implicit_solve, total
 from jlsm.numerics.implicit import implicit_solution
 from jlsm.numerics.newton import NewtonOptions, Point, newton_step
 from jlsm.parameters import Soil
+from jlsm.processes.snow import SnowCover
 from jlsm.processes.soil_heat import SoilLayers
 from jlsm.processes.stomata import gross_assimilation
 from jlsm.processes.surface_fluxes import (
@@ -103,7 +104,12 @@ def first_guess(c: Conditions, ground_temperature, canopy_temperature) -> tuple[
 
 
 def solve_surface(
-    inputs: SurfaceInputs, ground_temperature, canopy_temperature, solver: str, solution: Point | None = None
+    inputs: SurfaceInputs,
+    ground_temperature,
+    canopy_temperature,
+    solver: str,
+    solution: Point | None = None,
+    wanted: Array | int | None = None,
 ) -> SurfaceFluxes:
     """Fluxes of both portions at the solution of the coupled balance.
 
@@ -114,6 +120,8 @@ def solve_surface(
         solver: "converged", or "linearised": one Newton step from the last step's temperatures, as
             MATSIRO6 does; what it leaves unbalanced is handed to the ground like any remainder.
         solution: the ``unknowns`` of an earlier solution with the same inputs, which is then only differentiated.
+        wanted: number of portions to solve for ("converged"): 1 leaves the snow-covered one at its first guess, which
+            is good enough where no column has snow. None: both.
 
     Returns:
         SurfaceFluxes; ``balance_ground`` and ``balance_canopy`` are what the iteration left.
@@ -123,12 +131,22 @@ def solve_surface(
         return surface_fluxes(implicit_solution(_residual, _OPTIONS, solution, fixed), fixed)
     start = first_guess(fixed, ground_temperature, canopy_temperature)
     if solver == "converged":
-        end = implicit_solve(_residual, _OPTIONS, start, fixed)
+        end = implicit_solve(_residual, _OPTIONS, start, fixed, wanted)
     elif solver == "linearised":
         end = newton_step(_residual, _OPTIONS, start, fixed)
     else:
         raise ValueError(f"solver must be 'converged' or 'linearised', not {solver!r}")
     return surface_fluxes(end, fixed)
+
+
+def occupied_portions(cover: SnowCover) -> Int[Array, ""]:
+    """How many portions to solve for: 2 where any column has snow, else 1."""
+    return 1 + jnp.any(cover.fraction > 0.0).astype(int)
+
+
+def where_covered(cover: SnowCover, temperature: Float[Array, "2 ..."]) -> Float[Array, "2 ..."]:
+    """Temperatures of both portions; without snow both are the bare one's, whether or not snow was solved for."""
+    return portions(temperature[0], jnp.where(cover.fraction > 0.0, temperature[1], temperature[0]))
 
 
 def vapour_fluxes(surface: SurfaceFluxes, ground: Ground, area: Float[Array, "2 ..."]) -> VapourFluxes:

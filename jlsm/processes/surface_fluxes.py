@@ -225,8 +225,8 @@ def conditions(s: SurfaceInputs) -> Conditions:
     )
 
 
-def surface_fluxes(unknowns: tuple[Float[Array, "2 ..."], ...], c: Conditions) -> SurfaceFluxes:
-    """All fluxes for given unknowns, and what each equation leaves.
+def surface_fluxes(unknowns: tuple[Float[Array, "..."], ...], c: Conditions) -> SurfaceFluxes:
+    """All fluxes for given unknowns (of both portions, or of one), and what each equation leaves.
 
     Every product begins with something that depends on the unknowns: see the head of this file.
     """

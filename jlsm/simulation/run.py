@@ -23,11 +23,14 @@ from jlsm.simulation.layout import Constants, atmosphere_of, run_layout, split_s
 from jlsm.state import State
 
 
-def one_step(constants: Constants, state: State, now, solution: Point | None = None, *, solver: str, fields):
+def one_step(
+    constants: Constants, state: State, now, solution: Point | None = None, *, solver: str, fields, differentiated=False
+):
     """(new state, packed outputs, solution of the surface balance)."""
     air, series, valid = now
     params = eqx.combine(series, constants.params)
-    new, computed = step(params, state, air, constants.site.reference_height, constants.dt, solver, solution)
+    height = constants.site.reference_height
+    new, computed = step(params, state, air, height, constants.dt, solver, solution, differentiated)
     if valid is not None:  # padding leaves the state as it was
         new = jax.tree.map(lambda a, b: jnp.where(valid, a, b), new, state)
     return new, pack(diagnose(state, new, computed, params, constants.dt), fields), computed.surface.unknowns
@@ -36,7 +39,7 @@ def one_step(constants: Constants, state: State, now, solution: Point | None = N
 @partial(jax.jit, static_argnames=("plan", "solver", "fields"))
 def _simulate(params: Parameters, forcing: Forcing, site: Site, state: State, *, plan: Plan, solver: str, fields):
     constants, rows = run_layout(params, forcing, site, plan.chunk)
-    repeated = partial(one_step, solver=solver, fields=fields)
+    repeated = partial(one_step, solver=solver, fields=fields, differentiated=plan.reverse_only)
 
     def solved(constants, state, now, solution):
         return repeated(constants, state, now, solution)[:2]

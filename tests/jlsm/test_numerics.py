@@ -145,6 +145,22 @@ def test_implicit_solution_does_not_depend_on_its_start():
     np.testing.assert_array_equal(jax.jvp(from_start, (offset,), (jnp.ones_like(offset),))[1], 0.0)
 
 
+def test_rows_that_are_not_wanted_stay_as_they_start_but_in_derivatives():
+    matrix, offset = random_system()
+    two_rows = tuple(jnp.stack([row, row[::-1]]) for row in offset)
+    begin = tuple(jnp.full_like(row, 0.5) for row in two_rows)
+    inside = lambda offset, rows: jnp.stack(implicit_solve(nonlinear, OPTIONS, begin, (matrix, offset), rows))  # noqa: E731
+    whole = inside(two_rows, None)
+    np.testing.assert_allclose(inside(two_rows, 2), whole, rtol=1e-10)
+    first = jax.jit(inside)(two_rows, 1)
+    np.testing.assert_allclose(first[:, 0], whole[:, 0], rtol=1e-10)
+    np.testing.assert_array_equal(first[:, 1], 0.5)
+    along = jax.tree.map(jnp.ones_like, two_rows)
+    expected = jax.jvp(lambda offset: inside(offset, None), (two_rows,), (along,))
+    for one, other in zip(jax.jvp(lambda o: inside(o, jnp.asarray(1)), (two_rows,), (along,)), expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-10)
+
+
 @pytest.mark.parametrize("entry", [0.0, np.nan])
 def test_a_singular_corrected_jacobian_does_not_harm(monkeypatch, entry):
     """Columns whose corrected Jacobian cannot be eliminated wait for the exact one (once, they came out as NaN)."""

@@ -114,7 +114,7 @@ def test_the_structure_of_the_jacobian_is_what_the_solver_is_told(monkeypatch):
     """No equation depends on an unknown that ``depends`` leaves out, and on all it names in some column."""
     seen = {}
 
-    def record(residual, options, start, operands):
+    def record(residual, options, start, operands, rows):
         seen.update(
             residual=residual, options=options, operands=operands, x=implicit_solve(residual, options, start, operands)
         )
@@ -134,3 +134,16 @@ def test_the_structure_of_the_jacobian_is_what_the_solver_is_told(monkeypatch):
         slope[:, k] = [float(jnp.abs(row).max()) for row in rows]
     told = [[k in row for k in range(5)] for row in seen["options"].depends]
     np.testing.assert_array_equal(slope > 0.0, told)
+
+
+def test_a_column_without_snow_does_not_feel_its_neighbours_snow():
+    """The snow-covered portion is solved for where any column has snow: that, and having skipped it until the first
+    snow falls at noon, changes nothing in a column without."""
+    params, forcing = make_parameters(), make_forcing(273.0, rain=10.0, day=10600)
+    odd = np.arange(32) % 2
+    alone, last = run(params, forcing, SITE, make_state(params, 276.0))
+    beside, end = run(params, forcing, SITE, make_state(params, 276.0, snow_mass=30.0 * odd))
+    assert alone["SWE"][22].max() == 0.0 and alone["SWE"][-1].min() > 0.5 and beside["SWE"][:, 1].min() > 10.0
+    for name in ("Qle", "Qh", "Qg", "Rnet", "SWE", "SnowT", "SoilTemp", "GPP", "Albedo", "SolverResidual"):
+        np.testing.assert_allclose(beside[name][..., ::2], alone[name][..., ::2], rtol=1e-11, atol=1e-9, err_msg=name)
+    np.testing.assert_allclose(last.surface_temperature[:, ::2], end.surface_temperature[:, ::2], rtol=1e-11)
