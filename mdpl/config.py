@@ -184,7 +184,7 @@ SETTINGS: dict[str, Setting] = {
 
 def _default(name: str) -> Any:
     setting = SETTINGS[name]
-    value, metadata = setting.default, {"units": setting.unit}
+    value, metadata = setting.default, {"units": "" if setting.unit == "-" else setting.unit}
     if isinstance(value, dict):
         return dataclasses.field(default_factory=lambda: dict(value), metadata=metadata)
     return dataclasses.field(default=value, metadata=metadata)
