@@ -7,7 +7,14 @@
 """
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # what editors and type checkers see; a test compares it with the table below
+    from mdpl.data.fetch import fetch_sites as fetch_sites
+    from mdpl.data.fetch import plumber2_sites as plumber2_sites
+    from mdpl.data.synthetic import five_crops_synthetic as five_crops_synthetic
+    from mdpl.data.synthetic import write_synthetic as write_synthetic
+    from mdpl.data.truth import hidden_truth as hidden_truth
 
 _HOME = {
     "fetch_sites": "fetch",
@@ -25,3 +32,7 @@ def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'mdpl.data' has no attribute {name!r}")
     return getattr(import_module(f"mdpl.data.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
