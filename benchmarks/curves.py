@@ -19,7 +19,7 @@ import numpy as np
 
 import jlsm
 from benchmarks.timing import compile_ahead, markdown, medians, plain_ticks, report, tower_columns
-from jlsm.command_line.xla_flags import prefer_cpu_flags
+from jlsm.command_line.front_door import prefer_cpu_flags
 from jlsm.loop_sizes import GRADIENT_LOOP_BYTES
 
 DAYS, STEPS_PER_DAY, YEAR = 40, 48, 365

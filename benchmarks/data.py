@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
+
+from jlsm.command_line.front_door import one_line_errors
+from jlsm.errors import InputError
 
 
 def data_folder(option: str = "") -> Path:
@@ -20,8 +22,8 @@ def data_folder(option: str = "") -> Path:
     if folder and Path(folder).is_dir():
         return Path(folder)
     what = f"{folder}: no such folder" if folder else "this benchmark reads real towers"
-    print(f"error: {what}: give --data DIR or set MDPL_DATA to the folder described in docs/data.md", file=sys.stderr)
-    raise SystemExit(2)
+    with one_line_errors():
+        raise InputError(f"{what}: give --data DIR or set MDPL_DATA to the folder described in docs/data.md")
 
 
 def met_files(folder: Path) -> list[Path]:

@@ -21,7 +21,7 @@ import numpy as np
 
 import jlsm
 from benchmarks.timing import compile_ahead, medians, report, tower_columns
-from jlsm.command_line.xla_flags import prefer_cpu_flags
+from jlsm.command_line.front_door import prefer_cpu_flags
 from jlsm.loop_sizes import GRADIENT_LOOP_BYTES
 
 

@@ -33,7 +33,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jlsm.command_line.xla_flags import prefer_cpu_flags
+from jlsm.command_line.front_door import prefer_cpu_flags
 from jlsm.loop_sizes import GRADIENT_LOOP_BYTES
 
 METHODS = ("gauss-newton", "adam", "surrogate", "surrogate-then-lsm", "cma", "de")

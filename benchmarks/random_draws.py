@@ -17,7 +17,7 @@ import numpy as np
 import jlsm
 from benchmarks.data import data_folder, met_files
 from benchmarks.timing import report
-from jlsm.command_line.xla_flags import prefer_cpu_flags
+from jlsm.command_line.front_door import prefer_cpu_flags
 from jlsm.loop_sizes import GRADIENT_LOOP_BYTES
 
 UNSETTLED = 1.0

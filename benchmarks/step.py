@@ -18,7 +18,7 @@ import jax
 import numpy as np
 
 from benchmarks.timing import medians, report
-from jlsm.command_line.xla_flags import prefer_cpu_flags
+from jlsm.command_line.front_door import prefer_cpu_flags
 from jlsm.loop_sizes import GRADIENT_LOOP_BYTES
 
 

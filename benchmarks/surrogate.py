@@ -18,7 +18,7 @@ import numpy as np
 import jlsm
 from benchmarks.data import data_folder
 from benchmarks.timing import compile_ahead, medians, report, tower_columns
-from jlsm.command_line.xla_flags import prefer_cpu_flags
+from jlsm.command_line.front_door import prefer_cpu_flags
 from jlsm.loop_sizes import GRADIENT_LOOP_BYTES
 from mdpl.model_paths import lsm_path
 from mdpl.surrogate.fitting import TrainingSettings, ablation, train_or_load_surrogate

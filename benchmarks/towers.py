@@ -21,7 +21,7 @@ import numpy as np
 
 from benchmarks import reference
 from benchmarks.data import data_folder, met_files
-from jlsm.command_line.xla_flags import prefer_cpu_flags
+from jlsm.command_line.front_door import prefer_cpu_flags
 from jlsm.loop_sizes import FORWARD_LOOP_BYTES
 
 

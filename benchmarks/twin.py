@@ -15,7 +15,7 @@ from pathlib import Path
 import netCDF4
 import numpy as np
 
-from jlsm.command_line.xla_flags import prefer_cpu_flags
+from jlsm.command_line.front_door import prefer_cpu_flags
 from jlsm.loop_sizes import GRADIENT_LOOP_BYTES
 from mdpl.data import five_crops_synthetic
 from mdpl.runs.directory import read_metrics, read_run

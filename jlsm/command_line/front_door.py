@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
 from jlsm._version import package_version
-from jlsm.command_line.xla_flags import prefer_cpu_flags
+from jlsm.command_line.xla_flags import prefer_cpu_flags as prefer_cpu_flags
 from jlsm.errors import InputError, RepairWarning
 from jlsm.loop_sizes import FORWARD_LOOP_BYTES
 
