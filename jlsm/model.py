@@ -53,7 +53,7 @@ def step(
     params: Parameters, state: State, air: Atmosphere, reference_height, dt, solver="converged", solution=None,
     differentiated=False,
 ) -> tuple[State, Step]:  # fmt: skip
-    """One time step of all columns.
+    """One time step of all columns: the state at its end, and everything the outputs are made of.
 
     Args:
         params: scalars per column (time series are sliced before they get here).
@@ -63,11 +63,8 @@ def step(
         dt: s.
         solver: "converged" or "linearised" (see ``solve_surface``).
         solution: of the surface balance (its ``unknowns``), where this step was run before.
-        differentiated: solve the surface balance of snow even where no column has any: a derivative by the mass of
-            snow needs it (JAX's own derivatives see to that themselves).
-
-    Returns:
-        The state at the end and everything the outputs are made of.
+        differentiated: solve the balance over snow even where there is none, as a derivative by its mass needs (JAX's
+            own derivatives see to that themselves).
     """
     vegetation, soil, snow, management = params.vegetation, params.soil, params.snow, params.management
     thickness = layer_thickness(air.temperature)

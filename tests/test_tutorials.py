@@ -142,23 +142,25 @@ def run_readme() -> None:
 
 def check_run(page: dict, sites: int) -> None:
     """A complete run directory, losses that fell, parameters that moved within their bounds."""
-    found = page["found"]
-    files = {path.name for path in found.directory.iterdir()}
-    labels = {row.site for row in found.metrics}
+    calibration = page["calibration"]
+    files = {path.name for path in calibration.directory.iterdir()}
+    labels = {row.site for row in calibration.metrics}
     assert len(labels) == sites
     expected = {"config.toml", "parameters.csv", "metrics.csv", "loss.csv", "taylor_Qh.png", "taylor_Qle.png"}
     expected |= {"report.html", "checkpoints", *(f"{s}_{w}.nc" for s in labels for w in ("default", "calibrated"))}
     assert expected <= files, expected - files
     for site in labels:
-        rows = [row for row in found.trained.rows if row.site == site and row.record_loss is not None]
+        rows = [row for row in calibration.trained.rows if row.site == site and row.record_loss is not None]
         print(f"check: {site} loss {rows[0].record_loss:.4f} -> {min(row.record_loss for row in rows):.4f}")
-    epochs = sorted({row.epoch for row in found.trained.rows if row.record_loss is not None})
-    losses = [sum(row.record_loss for row in found.trained.rows if row.epoch == epoch) / sites for epoch in epochs]
+    epochs = sorted({row.epoch for row in calibration.trained.rows if row.record_loss is not None})
+    losses = [
+        sum(row.record_loss for row in calibration.trained.rows if row.epoch == epoch) / sites for epoch in epochs
+    ]
     assert epochs[0] == 0 and min(losses) < 0.98 * losses[0], f"mean loss by epoch: {losses}"
     moved = set()
-    for site, name, default, calibrated, unit, lower, upper, *_ in found.parameters:
-        assert lower <= calibrated <= upper, (site, name, default, calibrated, unit)
-        moved |= {site} if calibrated != default else set()
+    for row in calibration.parameters:
+        assert row.lower <= row.calibrated <= row.upper, row
+        moved |= {row.site} if row.calibrated != row.default else set()
     assert len(moved) > sites / 2, f"where nothing beats the default it stays, but it should at most sites: {moved}"
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import Float
 
 from mdpl.model_paths import ModelPath
-from mdpl.training.jacobian import AT_ONCE, Numbers, WindowJacobian
+from mdpl.training.jacobian import AT_ONCE, ColumnNumbers, WindowJacobian
 from mdpl.training.problem import Task
 from mdpl.unknowns.search_space import SearchSpace
 
@@ -81,7 +81,7 @@ def information(
     return Information(group.labels, space.keys, fisher, space.active)
 
 
-def _shares_of(space: SearchSpace) -> Numbers:
+def _shares_of(space: SearchSpace) -> ColumnNumbers:
     """The parameters themselves, differentiated by shares of their range."""
     spans = space.upper - space.lower
 
@@ -95,4 +95,4 @@ def _shares_of(space: SearchSpace) -> Numbers:
             for i, key in enumerate(space.keys)
         }
 
-    return Numbers(len(space.keys), insert, directions)
+    return ColumnNumbers(len(space.keys), insert, directions)

@@ -27,7 +27,7 @@ from jaxtyping import Array, Float
 from mdpl.model_paths import PathState
 from mdpl.runs.rows import EpochRow
 from mdpl.scores.losses import prior_penalty
-from mdpl.training.jacobian import Numbers, WindowJacobian
+from mdpl.training.jacobian import ColumnNumbers, WindowJacobian
 from mdpl.training.problem import Problem
 from mdpl.training.record import RecordRun, RecordRuns
 from mdpl.training.state import TrainingState
@@ -185,11 +185,11 @@ class GaussNewton:
         ]
 
 
-def _unknowns_of(layout: UnknownsLayout, space: SearchSpace) -> Numbers:
+def _unknowns_of(layout: UnknownsLayout, space: SearchSpace) -> ColumnNumbers:
     def insert(params, unknowns, sites, forcing):
         return layout.insert(params, space, unknowns, sites, forcing)
 
-    return Numbers(layout.size, insert, partial(layout.directions, space))
+    return ColumnNumbers(layout.size, insert, partial(layout.directions, space))
 
 
 def where_better(better: np.ndarray, new: Any, old: Any) -> Any:

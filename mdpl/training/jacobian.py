@@ -25,7 +25,7 @@ AT_ONCE = 64
 """columns of one run: what a core's cache holds"""
 
 
-class Numbers(NamedTuple):
+class ColumnNumbers(NamedTuple):
     """What stands behind the parameters of a column and is differentiated by."""
 
     count: int
@@ -38,7 +38,7 @@ class Numbers(NamedTuple):
 class WindowJacobian:
     """Runs the windows of one group of sites, with derivatives; compiled once."""
 
-    def __init__(self, path: ModelPath, task: Task, numbers: Numbers, at_once: int = AT_ONCE):
+    def __init__(self, path: ModelPath, task: Task, numbers: ColumnNumbers, at_once: int = AT_ONCE):
         """Args: ``at_once``: most columns of one run.
 
         Raises:
@@ -83,7 +83,7 @@ class WindowJacobian:
         return joined(0), joined(1)
 
 
-def _run_of(tangents: Callable[..., Any], task: Task, numbers: Numbers):
+def _run_of(tangents: Callable[..., Any], task: Task, numbers: ColumnNumbers):
     group, lanes = task.group, -(-numbers.count // LANES) * LANES
 
     def run(values, params, forcing, site, state, sites):
