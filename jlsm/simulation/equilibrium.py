@@ -6,6 +6,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from jlsm.constants import DAY
 from jlsm.forcing import Forcing, Site
 from jlsm.parameters import Parameters
 from jlsm.simulation.layout import split_series
@@ -37,7 +38,7 @@ def spin_up(
         state = initial_state(
             jnp.mean(forcing.Tair, axis=0), jnp.broadcast_to(params.soil.porosity, forcing.Tair.shape[1:])
         )
-    year = round(365 * 86400 / float(jnp.min(forcing.dt)))  # a number of steps: call this outside jit
+    year = round(365 * DAY / float(jnp.min(forcing.dt)))  # a number of steps: call this outside jit
     first = forcing.window(0, min(year, forcing.steps))
     series, constant = split_series(params, forcing.Tair.shape[1:])
     now = eqx.combine(jax.tree.map(lambda leaf: leaf[: first.steps], series), constant)

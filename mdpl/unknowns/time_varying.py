@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from jlsm.constants import DAY
 from jlsm.forcing import Forcing
 from jlsm.parameters import Parameters, replace_parameters
 from mdpl.unknowns.search_space import SearchSpace, bounded
@@ -132,7 +133,7 @@ def course(
     day = jnp.broadcast_to(jnp.arange(days, dtype=jnp.int32)[:, None], lai.shape)
     blank = {name: jnp.asarray(lai) for name in ("Tair", "Qair", "Psurf", "SWdown", "LWdown", "Wind", "Precip")}
     forcing = Forcing(**blank, CO2air=jnp.asarray(lai), LAI=jnp.asarray(lai), day=day, second_of_day=day * 0,
-                      dt=jnp.full(sites, 86400.0))  # fmt: skip
+                      dt=jnp.full(sites, float(DAY)))  # fmt: skip
     values = layout.values(space, jnp.asarray(unknowns), np.arange(sites), forcing)
     return np.stack([np.broadcast_to(np.asarray(value), (days, sites)) for value in values], axis=-1)
 
