@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import tomllib
 from collections.abc import Collection
 from dataclasses import dataclass
 from enum import StrEnum
@@ -17,6 +16,7 @@ from typing import Any, NamedTuple
 
 from jlsm.describe import field_table
 from jlsm.errors import InputError
+from jlsm.io.toml_file import read_toml
 from mdpl.scores.losses import LOSSES
 from mdpl.towers.observations import SCORED_FLUXES, TARGETS
 from mdpl.unknowns.time_varying import FORMS
@@ -286,13 +286,7 @@ def config_from_dict(values: dict[str, Any], where: str = "config") -> Config:
 def load_config(path: str | Path) -> Config:
     """Read ``config.toml``; a relative ``data`` is relative to the file. Raises InputError."""
     path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path}: no such file: give a config.toml")
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not valid TOML: {error}") from error
-    config = config_from_dict(values, str(path))
+    config = config_from_dict(read_toml(path, "configuration", "epochs = 10"), str(path))
     if config.data:
         config = dataclasses.replace(config, data=str((path.parent / config.data).resolve()))
     return config
