@@ -69,16 +69,28 @@ def run(
     lai: Annotated[LeafArea, typer.Option(help="Leaf area index of the Met file.")] = LeafArea.LAI,
     start: Annotated[str | None, typer.Option(help="First time to run, such as 2005 or 2005-06-01T12:00.")] = None,
     stop: Annotated[str | None, typer.Option(help="First time not to run.")] = None,
+    site: Annotated[
+        Path | None,
+        typer.Option(metavar="SITE.toml", help="Soil texture, LAI, clock and more of the site, before the Met file's."),
+    ] = None,
+    utc_offset: Annotated[
+        float | None, typer.Option(help="Hours by which the record's clock is ahead of UTC.", show_default="the file's")
+    ] = None,
+    sun_check: Annotated[
+        bool, typer.Option("--sun-check/--no-sun-check", help="Refuse a record whose sun shines at night.")
+    ] = True,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar, no summary.")] = False,
 ) -> None:
     """Run the model over a tower's forcing and write ALMA/CF NetCDF."""
     with one_line_errors():
         result = output or Path(_result_name(met))
-        _check_outputs([path for path in (result, save_state) if path], [met, parameters, state])
+        _check_outputs([path for path in (result, save_state) if path], [met, parameters, state, site])
         prepare_jax(precision)
         from jlsm.command_line.run_file import RunOptions, run_file
 
-        options = RunOptions(parameters, spinup_years, state, save_state, lai.value, start, stop)
+        options = RunOptions(
+            parameters, spinup_years, state, save_state, lai.value, start, stop, site, utc_offset, sun_check
+        )
         console = Console(stderr=True, quiet=quiet)
         with progress_bar(console) as progress:
             task = progress.add_task(met.name, total=None)

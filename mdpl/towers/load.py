@@ -24,6 +24,12 @@ class SiteFiles:
         """Site code, the record's name up to the first underscore."""
         return self.record.split("_")[0]
 
+    @property
+    def site_file(self) -> Path | None:
+        """``<record>_Site.toml`` beside the pair, where there is one (``jlsm.io.site_file``)."""
+        path = self.met.with_name(f"{self.record}_Site.toml")
+        return path if path.is_file() else None
+
 
 @dataclass(frozen=True)
 class Tower:
@@ -90,16 +96,37 @@ def site_labels(files: list[SiteFiles]) -> tuple[str, ...]:
     return tuple(pair.code if codes.count(pair.code) == 1 else pair.record for pair in files)
 
 
-def load_towers(files: list[SiteFiles], lai: str = "LAI") -> list[Tower]:
+def load_towers(files: list[SiteFiles], lai: str = "LAI", *, sun_check: bool = True) -> list[Tower]:
     """Read forcing (with the named leaf area index), site and observations of every pair, in order.
 
     Raises:
-        InputError: from the readers (file, variable, time, remedy).
+        InputError: from the readers (file, variable, time, remedy), after all towers were tried.
+    """
+    towers, reasons = load_usable_towers(files, lai, sun_check=sun_check)
+    if len(reasons) == 1:
+        raise InputError(reasons[0])
+    if reasons:
+        raise InputError(f"{len(reasons)} of {len(files)} towers cannot be used: {' | '.join(reasons)}")
+    return towers
+
+
+def load_usable_towers(
+    files: list[SiteFiles], lai: str = "LAI", *, sun_check: bool = True
+) -> tuple[list[Tower], tuple[str, ...]]:
+    """The towers that can be used, and why the others cannot, one line each.
+
+    Raises:
+        InputError: no tower can be used.
     """
     from jlsm.io import load_forcing
 
-    towers = []
+    towers, reasons = [], []
     for label, pair in zip(site_labels(files), files, strict=True):
-        forcing, site = load_forcing(pair.met, lai=lai)
-        towers.append(Tower(label, forcing, site, load_observations(pair.flux)))
-    return towers
+        try:
+            forcing, site = load_forcing(pair.met, lai=lai, site_file=pair.site_file, sun_check=sun_check)
+            towers.append(Tower(label, forcing, site, load_observations(pair.flux, float(site.utc_offset))))
+        except InputError as error:
+            reasons.append(str(error))
+    if reasons and not towers and len(reasons) > 1:
+        raise InputError(f"none of {len(files)} towers can be used: {' | '.join(reasons)}")
+    return towers, tuple(reasons)
