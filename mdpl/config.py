@@ -66,9 +66,12 @@ class Setting(NamedTuple):
             return value
         if kind is Kind.WHOLE and number and not isinstance(value, float):
             return value
-        if kind is Kind.NUMBER and number and value is not None:
+        if kind is Kind.NUMBER and number:
             return float(value)
         if kind is Kind.TEXTS and isinstance(value, list | tuple) and all(isinstance(v, str) for v in value):
+            twice = [text for text in value if value.count(text) > 1]
+            if twice:
+                raise InputError(f"{where}: {self.name} names {twice[0]!r} twice: keep one")
             return tuple(value)
         if isinstance(value, dict):
             if kind is Kind.TEXT_TABLE and all(isinstance(v, str) for v in value.values()):
@@ -101,8 +104,12 @@ class Setting(NamedTuple):
         return ", or left out" if self.optional else ""
 
 
+LARGEST_NUMBER = 1e15
+"""of a setting: beyond it, as for inf and NaN, it is no number that anybody meant"""
+
+
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LARGEST_NUMBER
 
 
 def _one_of(name: str, value: str, allowed: Collection[str]) -> None:
