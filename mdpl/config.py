@@ -134,6 +134,12 @@ SETTINGS: dict[str, Setting] = {
         Setting("exclude", Kind.TEXTS, (), "keys, names or globs left at their default"),
         Setting("lai", Kind.TEXT, "LAI", "variable of the Met file that gives the leaf area index",
                 ("LAI", "LAI_alternative")),
+        Setting("unusable_towers", Kind.TEXT, "stop",
+                "`skip` goes on without towers whose files cannot be used, and names them in the report; all are tried "
+                "before either", ("stop", "skip")),
+        Setting("sun_check", Kind.TEXT, "refuse",
+                "`refuse` a record whose shortwave radiation is hours away from the sun, or `ignore` the sun",
+                ("refuse", "ignore")),
         Setting("target", Kind.TEXT, "raw",
                 "observations to fit: as measured, or corrected for energy-balance closure", TARGETS),
         Setting("fluxes", Kind.NUMBER_TABLE, {"Qle": 1.0, "Qh": 1.0}, "weight of each flux in the loss", SCORED_FLUXES),
@@ -208,6 +214,8 @@ class Config:
     parameters: tuple[str, ...] = _default("parameters")
     exclude: tuple[str, ...] = _default("exclude")
     lai: str = _default("lai")
+    unusable_towers: str = _default("unusable_towers")
+    sun_check: str = _default("sun_check")
     target: str = _default("target")
     fluxes: dict[str, float] = _default("fluxes")
     loss: dict[str, float] = _default("loss")

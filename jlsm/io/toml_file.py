@@ -9,7 +9,7 @@ from typing import Any
 
 from jlsm.errors import InputError
 
-LARGEST = 50_000_000  # bytes; parameters with a value per half hour of decades are the longest
+LARGEST_TOML = 50_000_000  # bytes; parameters with a value per half hour of decades are the longest
 
 
 def read_toml(path: str | os.PathLike, what: str, example: str) -> dict[str, Any]:
@@ -25,8 +25,8 @@ def read_toml(path: str | os.PathLike, what: str, example: str) -> dict[str, Any
     """
     file = os.fspath(path)
     try:
-        if os.path.getsize(file) > LARGEST:
-            raise InputError(f"{file}: has more than {LARGEST // 1_000_000} MB: give a {what}")
+        if os.path.getsize(file) > LARGEST_TOML:
+            raise InputError(f"{file}: has more than {LARGEST_TOML // 1_000_000} MB: give a {what}")
         return tomllib.loads(Path(file).read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
         raise InputError(f"{file}: no such file: check the path of the {what}") from error
