@@ -12,7 +12,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 from jlsm.describe import field_table
 from jlsm.errors import InputError
@@ -66,7 +66,7 @@ class Setting(NamedTuple):
             return value
         if kind is Kind.WHOLE and number and not isinstance(value, float):
             return value
-        if kind is Kind.NUMBER and number:
+        if kind is Kind.NUMBER and _is_number(value):
             return float(value)
         if kind is Kind.TEXTS and isinstance(value, list | tuple) and all(isinstance(v, str) for v in value):
             twice = [text for text in value if value.count(text) > 1]
@@ -108,7 +108,7 @@ LARGEST_NUMBER = 1e15
 """of a setting: beyond it, as for inf and NaN, it is no number that anybody meant"""
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: Any) -> TypeGuard[int | float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LARGEST_NUMBER
 
 

@@ -208,7 +208,7 @@ class TowerFile:
         return plumber2_utc_offset(code)
 
 
-def _offset(value: object) -> float | None:
+def _offset(value: Any) -> float | None:
     """The hours of an attribute: ``-6``, ``-6.0``, ``UTC-6``, ``UTC+05:30``, ``GMT``; None where it says none."""
     text = str(np.asarray(value).reshape(-1)[0] if np.size(value) == 1 else value).strip().upper()
     for prefix in ("UTC", "GMT"):
