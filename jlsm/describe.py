@@ -11,9 +11,9 @@ SHOWN = 4
 """texts of a stack of sites that are written out"""
 
 
-def quantity(units: str) -> Any:
-    """A field of an ``equinox.Module`` with its unit ("-" is a pure number)."""
-    return dataclasses.field(metadata={"units": units})
+def quantity(units: str, **options: Any) -> Any:
+    """A field of an ``equinox.Module`` with its unit ("-" is a pure number), and ``dataclasses.field``'s options."""
+    return dataclasses.field(metadata={"units": units}, **options)
 
 
 def units_of(field: dataclasses.Field) -> str:

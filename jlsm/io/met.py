@@ -96,6 +96,8 @@ def load_forcing(
         check_amounts(file.name, series, reader.times, dt, float(site.latitude))
         series["CO2air"] = gap_filling.fill_co2(file.name, reader.optional("CO2air"), reader.times)
         series["LAI"] = _leaf_area(reader, lai, site, changes)
+        if "Snowf" in file:
+            series["Snowf"] = reader.snowfall(series["Precip"])
     days = reader.times.astype("datetime64[D]")
     forcing = Forcing(
         **{name: jnp.asarray(values, dtype=float) for name, values in series.items()},
@@ -151,6 +153,22 @@ class _Reader:
             return rain + self._quantity("Snowf", name) if "Snowf" in self.file else rain
         assert present is not None, name
         return self._quantity(present, name)
+
+    def snowfall(self, precipitation: np.ndarray) -> np.ndarray:
+        """The part of precipitation that the file says fell as snow, kg m-2 s-1, NaN where it does not say.
+
+        Raises:
+            InputError: out of range, or more snow than precipitation.
+        """
+        snow = check_range(self.file.name, "Precip", self._quantity("Snowf", "Precip"), self.times)
+        more = snow > precipitation + 1e-6
+        if more.any():
+            at = int(np.argmax(more))
+            raise InputError(
+                f"{self.file.name}: Snowf = {snow[at]:.4g} at {time_axis.timestamp(self.times[at])} is more than all "
+                f"precipitation ({precipitation[at]:.4g} kg m-2 s-1): correct Snowf or Precip"
+            )
+        return np.minimum(snow, precipitation)
 
     def _quantity(self, variable: str, name: str) -> np.ndarray:
         rule = RULES[name]

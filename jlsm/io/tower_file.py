@@ -35,6 +35,7 @@ class TowerFile:
     def __init__(self, name: str, dataset: netCDF4.Dataset) -> None:
         self.name = name
         self._dataset = dataset
+        self._quantities: dict[tuple[str, str], np.ndarray] = {}
 
     def __contains__(self, variable: str) -> bool:
         return variable in self._dataset.variables
@@ -100,6 +101,12 @@ class TowerFile:
         Raises:
             InputError: a unit that is not understood or measures something else.
         """
+        key = (variable, expected)
+        if key not in self._quantities:  # read once, and a conversion is announced once
+            self._quantities[key] = self._converted(variable, expected, remedy)
+        return self._quantities[key]
+
+    def _converted(self, variable: str, expected: str, remedy: str) -> np.ndarray:
         values = self.series(variable)
         unit = self.attribute(variable, "units").strip()
         if not unit or units.same(unit, expected):

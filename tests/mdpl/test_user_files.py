@@ -16,7 +16,10 @@ import numpy as np
 import pytest
 
 from jlsm.errors import InputError, RepairWarning
+from jlsm.forcing import stack_sites
 from jlsm.io import load_forcing
+from jlsm.parameters import default_parameters
+from jlsm.processes.solar import prepare_atmosphere
 from mdpl.data.climate import site_climate
 from mdpl.data.weather import generate_weather
 from mdpl.towers.observations import load_observations
@@ -165,6 +168,27 @@ def test_rain_and_snow_and_wind_from_their_parts(tmp_path):
         forcing, _ = load_forcing(write_met(tmp_path / "m.nc", series=series, drop=("Precip", "Wind")))
     np.testing.assert_allclose(forcing.Precip, rain, rtol=1e-6)
     np.testing.assert_allclose(forcing.Wind, wind, rtol=1e-6)
+    np.testing.assert_allclose(forcing.Snowf, 0.25 * rain, rtol=1e-6)
+
+
+def test_a_phase_that_was_observed_is_used(tmp_path):
+    """Snow in the heat of July, because the file says so; where it does not, wet-bulb temperature decides."""
+    rain = weather()["Precip"] + 1e-4
+    snow = np.where(np.arange(STEPS) < 10, 0.25 * rain, -9999.0)
+    series = {"Precip": (rain, "kg m-2 s-1"), "Snowf": (snow, "kg m-2 s-1")}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RepairWarning)
+        forcing, place = load_forcing(write_met(tmp_path / "m.nc", series=series))
+        plain, _ = load_forcing(write_met(tmp_path / "p.nc", series={"Precip": series["Precip"]}))
+    air, other = (prepare_atmosphere(f, place, default_parameters(place).snow) for f in (forcing, plain))
+    np.testing.assert_allclose(air.snow[:10], 0.25 * rain[:10], rtol=1e-6)
+    np.testing.assert_allclose(air.rain[:10], 0.75 * rain[:10], rtol=1e-6)
+    np.testing.assert_array_equal(air.snow[10:], other.snow[10:])
+    stacked, _ = stack_sites([(forcing, place), (plain, place)])
+    assert np.isnan(stacked.Snowf[:, 1]).all() and np.isfinite(stacked.Snowf[:10, 0]).all()
+    assert forcing.window(0, 5).Snowf.shape == (5,)
+    too_much = {"Precip": (weather()["Precip"], "kg m-2 s-1"), "Snowf": (np.full(STEPS, 1e-3), "kg m-2 s-1")}
+    assert "more than all precipitation" in refusal(load_forcing, write_met(tmp_path / "w.nc", series=too_much))
 
 
 @pytest.mark.parametrize("igbp", ["cro", "Croplands", "12", 12, "croplands"])
