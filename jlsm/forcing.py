@@ -86,7 +86,7 @@ METEOROLOGY = ("Tair", "Qair", "Psurf", "SWdown", "LWdown", "Wind", "Precip", "C
 class Site(eqx.Module):
     """Where a column is and what grows there.
 
-    ``code``, ``name``, ``igbp`` and ``soil_texture`` are text (static: they never enter compiled code).
+    ``code``, ``name``, ``igbp``, ``soil_texture`` and ``c4_fraction`` are static: they never enter compiled code.
     For a stack of sites they are tuples.
     """
 
@@ -110,6 +110,8 @@ class Site(eqx.Module):
     """IGBP class, short form: one of the keys of ``jlsm.parameters.IGBP_CLASSES``"""
     soil_texture: str | tuple[str, ...] = eqx.field(static=True, default="loam")
     """USDA texture class: one of the keys of ``jlsm.parameters.SOIL_CLASSES``"""
+    c4_fraction: float | None | tuple[float | None, ...] = eqx.field(static=True, default=None)
+    """share of C4 plants where it is known of the site (a site file); None takes the class's"""
 
     def __repr__(self) -> str:
         return field_table(self)
@@ -164,6 +166,6 @@ def stack_sites(pairs: list[tuple[Forcing, Site]]) -> tuple[Forcing, Site]:
         for name in ("latitude", "longitude", "elevation", "reference_height", "canopy_height", "utc_offset")
     }
     texts: dict[str, Any] = {
-        name: tuple(getattr(s, name) for s in sites) for name in ("code", "name", "igbp", "soil_texture")
+        name: tuple(getattr(s, name) for s in sites) for name in ("code", "name", "igbp", "soil_texture", "c4_fraction")
     }
     return forcing, Site(**numbers, **texts)

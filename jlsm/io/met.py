@@ -224,6 +224,15 @@ def _leaf_area(reader: _Reader, lai: str, site: Site, changes: SiteChanges) -> n
     file = reader.file
     if changes.monthly_lai is not None:
         return gap_filling.monthly_course(changes.monthly_lai, reader.times)
+    if changes.dated_lai is not None:
+        dates, values = changes.dated_lai
+        outside = reader.times[(reader.times < dates[0]) | (reader.times > dates[-1])]
+        if outside.size:
+            _warn(
+                f"{file.name}: leaf area of the site file is from {dates[0]} to {dates[-1]}: its ends are held at "
+                f"{outside.size} time steps beyond"
+            )
+        return np.interp(reader.times.astype(float), dates.astype("datetime64[s]").astype(float), values)
     if lai == "LAI_alternative" and lai not in file:
         raise InputError(f"{file.name}: variable LAI_alternative is missing: run with LAI, or add it to the file")
     if lai not in file and "LAI_alternative" in file:
@@ -306,6 +315,7 @@ def _site(file: TowerFile, changes: SiteChanges) -> Site:
         name=str(attributes.get("site_name", "")).strip(),
         igbp=_vegetation_class(file, changes),
         soil_texture=texture or "loam",
+        c4_fraction=changes.numbers.get("c4_fraction"),
     )
 
 

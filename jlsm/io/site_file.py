@@ -3,9 +3,11 @@
 ```toml
 utc_offset_hours = -6          # of the record's clock
 soil_texture = "silty clay loam"
+c4_fraction = 1.0              # maize, say
 igbp = "CRO"
 canopy_height = 0.9            # m; latitude, longitude, elevation, reference_height likewise
 lai_monthly = [0.2, 0.2, 0.3, 0.5, 1.0, 3.0, 5.0, 5.0, 3.0, 1.0, 0.4, 0.2]  # m2 m-2, January to December
+# or lai_file = "lai.csv"      # lines of date,value beside this file; linear in between
 ```
 """
 
@@ -14,6 +16,9 @@ from __future__ import annotations
 import dataclasses
 import os
 from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
 
 from jlsm.errors import InputError
 from jlsm.io.toml_file import read_toml
@@ -25,11 +30,13 @@ RANGES = {
     "reference_height": (0.1, 500.0),
     "canopy_height": (0.0, 120.0),
     "utc_offset_hours": (-14.0, 14.0),
+    "c4_fraction": (0.0, 1.0),
 }
 """The numbers a site file may have, with their ranges."""
 
 _TEXTS = ("soil_texture", "igbp")
 LARGEST_LAI = 15.0  # m2 m-2
+LARGEST_LAI_FILE = 20_000_000  # bytes
 
 
 @dataclass(frozen=True)
@@ -40,6 +47,8 @@ class SiteChanges:
     soil_texture: str = ""
     igbp: str = ""
     monthly_lai: tuple[float, ...] | None = None
+    dated_lai: tuple[np.ndarray, np.ndarray] | None = None
+    """dates (``datetime64[D]``) and leaf area index, m2 m-2"""
 
     def with_utc_offset(self, hours: float) -> SiteChanges:
         """The same with another clock.
@@ -64,6 +73,7 @@ def read_site_changes(path: str | os.PathLike) -> SiteChanges:
     numbers: dict[str, float] = {}
     texts: dict[str, str] = {}
     monthly: tuple[float, ...] | None = None
+    dated = None
     for name, value in content.items():
         if name in RANGES:
             numbers[name] = _in_range(file, name, value, *RANGES[name])
@@ -71,14 +81,44 @@ def read_site_changes(path: str | os.PathLike) -> SiteChanges:
             if not isinstance(value, str | int) or isinstance(value, bool):
                 raise InputError(f"{file}: {name} = {value!r} is not a text: write it in quotes")
             texts[name] = str(value).strip() if name == "igbp" else str(value).strip().lower()
+        elif name == "lai_file":
+            if not isinstance(value, str):
+                raise InputError(f"{file}: lai_file = {value!r} is not a path: write it in quotes")
+            dated = _read_lai(Path(file).parent / value)
         elif name == "lai_monthly":
             if not isinstance(value, list) or len(value) != 12:
                 raise InputError(f"{file}: lai_monthly is not a list of twelve numbers: one for each month")
             monthly = tuple(_in_range(file, "lai_monthly", number, 0.0, LARGEST_LAI) for number in value)
         else:
-            choices = ", ".join((*RANGES, *_TEXTS, "lai_monthly"))
+            choices = ", ".join((*RANGES, *_TEXTS, "lai_monthly", "lai_file"))
             raise InputError(f"{file}: unknown name {name[:80]!r}: a site file has {choices}")
-    return SiteChanges(numbers, texts.get("soil_texture", ""), texts.get("igbp", ""), monthly)
+    if monthly and dated:
+        raise InputError(f"{file}: lai_monthly and lai_file both give the leaf area: keep one")
+    return SiteChanges(numbers, texts.get("soil_texture", ""), texts.get("igbp", ""), monthly, dated)
+
+
+def _read_lai(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Dates and values of lines like ``2005-06-01,3.2``; a first line of names is passed over."""
+    try:
+        if path.stat().st_size > LARGEST_LAI_FILE:
+            raise InputError(f"{path}: has more than {LARGEST_LAI_FILE // 1_000_000} MB: give lines of date,value")
+        lines = [line.split(",") for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+        if lines and not lines[0][0].strip()[:1].isdigit():
+            lines = lines[1:]
+        dates = np.array([line[0].strip() for line in lines], dtype="datetime64[D]")
+        values = np.array([float(line[1]) for line in lines])
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}): check the path of lai_file") from error
+    except (ValueError, IndexError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path}: is no table of leaf area ({reason}): write lines like 2005-06-01,3.2") from error
+    if dates.size < 2 or (np.diff(dates).astype(int) <= 0).any():
+        raise InputError(f"{path}: needs at least two dates, each after the one before: sort the lines")
+    wrong = ~((values >= 0.0) & (values <= LARGEST_LAI))
+    if wrong.any():
+        at = int(np.argmax(wrong))
+        raise InputError(f"{path}: {dates[at]}: {values[at]:g} is outside 0 to {LARGEST_LAI:g} m2 m-2: correct it")
+    return dates, values
 
 
 def _in_range(file: str, name: str, value: object, lower: float, upper: float) -> float:

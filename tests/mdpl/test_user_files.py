@@ -22,6 +22,7 @@ from jlsm.parameters import default_parameters
 from jlsm.processes.solar import prepare_atmosphere
 from mdpl.data.climate import site_climate
 from mdpl.data.weather import generate_weather
+from mdpl.towers.load import find_site_files, load_towers, load_usable_towers
 from mdpl.towers.observations import load_observations
 
 STEPS = 20 * 48
@@ -459,3 +460,80 @@ def test_a_zone_needs_the_site(tmp_path):
 def test_missing_values_are_those_of_met_files(tmp_path):
     path = write_flux(tmp_path / "f.nc", {"Qle": (np.where(SHARE == 0.0, -999.0, GOOD), "W/m2")} | ZERO)
     assert load_observations(path).fluxes["Qle"].measured.tolist() == (SHARE > 0.0).tolist()
+
+
+# ---- the site file --------------------------------------------------------------------------------
+
+
+def with_site_file(tmp_path, text: str):
+    (tmp_path / "s.toml").write_text(text)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RepairWarning)
+        return load_forcing(write_met(tmp_path / "m.nc"), site_file=tmp_path / "s.toml")
+
+
+def test_a_site_file_goes_before_the_met_file(tmp_path):
+    forcing, place = with_site_file(
+        tmp_path,
+        'soil_texture = "Clay"\nigbp = "Grasslands"\ncanopy_height = 0.7\nc4_fraction = 0.25\n'
+        "lai_monthly = [1, 1, 1, 1, 1, 2, 3, 4, 1, 1, 1, 1]\n",
+    )
+    assert (place.soil_texture, place.igbp, float(place.canopy_height)) == ("clay", "GRA", pytest.approx(0.7))
+    params = default_parameters(place)
+    assert float(params.vegetation.c4_fraction) == 0.25
+    assert float(params.soil.porosity) == pytest.approx(0.482)
+    # July's value in its middle, halfway to June's on the first
+    assert float(forcing.LAI[0]) == pytest.approx(2.5) and float(forcing.LAI[15 * 48 + 24]) == pytest.approx(3.0)
+    both, stack = stack_sites([(forcing, place), load_quietly(tmp_path / "m.nc")])
+    assert default_parameters(stack).vegetation.c4_fraction.tolist() == [0.25, 0.0]
+
+
+def load_quietly(path: Path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RepairWarning)
+        return load_forcing(path)
+
+
+def test_leaf_area_by_date(tmp_path):
+    (tmp_path / "lai.csv").write_text("date,lai\n2001-07-01,1.0\n2001-07-11,3.0\n")
+    forcing, _ = with_site_file(tmp_path, 'lai_file = "lai.csv"')
+    assert float(forcing.LAI[0]) == 1.0 and float(forcing.LAI[5 * 48]) == pytest.approx(2.0)
+    assert float(forcing.LAI[-1]) == 3.0
+    assert "its ends are held" in repairs(tmp_path / "m.nc", site_file=tmp_path / "s.toml")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("soil = 1", "unknown name 'soil'"),
+        ("canopy_height = 900", "outside 0 to 120"),
+        ("canopy_height = nan", "outside 0 to 120"),
+        ('canopy_height = "tall"', "is not a number"),
+        ("soil_texture = 3.5", "is not a text"),
+        ("lai_monthly = [1, 2]", "twelve numbers"),
+        ("lai_monthly = [1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 40]", "outside 0 to 15"),
+        ('lai_file = "none.csv"', "cannot be read"),
+        ('lai_file = "s.toml"', "at least two dates"),
+        ("canopy_height", "not valid TOML"),
+    ],
+)
+def test_bad_site_files(tmp_path, text, words):
+    (tmp_path / "s.toml").write_text(text)
+    with pytest.raises(InputError, match=re.escape(words)) as caught:
+        load_forcing(write_met(tmp_path / "m.nc"), site_file=tmp_path / "s.toml")
+    assert "\n" not in str(caught.value)
+
+
+def test_all_towers_are_tried_before_the_first_refusal(tmp_path):
+    for code, changes in {"AA-One": {}, "BB-Two": {"drop": ("Tair",)}, "CC-Thr": {"drop": ("Wind",)}}.items():
+        write_met(tmp_path / f"{code}_2001_Met.nc", attributes={"site_code": code}, **changes)
+        write_flux(tmp_path / f"{code}_2001_Flux.nc", DAYS | ZERO)
+    files = find_site_files(tmp_path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RepairWarning)
+        with pytest.raises(InputError, match=r"2 of 3 towers cannot be used: .*BB-Two.*Tair.* \| .*CC-Thr.*Wind"):
+            load_towers(files)
+        towers, reasons = load_usable_towers(files)
+        assert [tower.label for tower in towers] == ["AA-One"] and len(reasons) == 2
+        (tmp_path / "AA-One_2001_Site.toml").write_text('soil_texture = "sand"')
+        assert load_usable_towers(find_site_files(tmp_path))[0][0].site.soil_texture == "sand"
