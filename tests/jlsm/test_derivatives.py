@@ -79,14 +79,14 @@ def as_arguments(matrix, like):
     leaves, start = [], 0
     for leaf in jax.tree.leaves(like):
         count = leaf.size // leaf.shape[-1]
-        leaves.append(jnp.asarray(matrix[start : start + count]).reshape(*leaf.shape[:-1], matrix.shape[1]))
+        leaves.append(matrix[start : start + count].reshape(*leaf.shape[:-1], matrix.shape[1]))
         start += count
     return jax.tree.unflatten(jax.tree.structure(like), leaves)
 
 
 def repeated(tree, column):
     """One column of a pytree in all columns."""
-    return jax.tree.map(lambda x: jnp.repeat(x[..., column : column + 1], COLUMNS, axis=-1), tree)
+    return jax.tree.map(lambda x: np.repeat(np.asarray(x)[..., column : column + 1], COLUMNS, axis=-1), tree)
 
 
 class Difference(NamedTuple):
@@ -106,7 +106,7 @@ def differences(arguments, forcing, site, column: int) -> Difference:
     """Finite differences of one column by every component of its parameters and state."""
     matrix, names = Rows.of(arguments)
     rows, scale = matrix[:, column], sizes(matrix[:, column], names)
-    here = (repeated(forcing, column), repeated(site, column))
+    here = jax.device_put((repeated(forcing, column), repeated(site, column)))
     jobs = [(i, h * sign) for i in range(rows.size) for h in STEP_SIZES for sign in (-1.0, 1.0)]
     jobs += [(0, 0.0)] * (-len(jobs) % COLUMNS)
     like, results = repeated(arguments, column), []
@@ -176,7 +176,7 @@ def two_days():
     ice = jnp.maximum(state.soil_moisture - liquid_limit(params.soil, ground), 0.0)
     state = jax.tree.map(lambda x: x, state)
     state = type(state)(**(vars(state) | {"ground_temperature": ground, "soil_ice": ice}))
-    return (params, state), forcing, make_site()
+    return (params, state), forcing, make_site().numeric()  # as the real towers': one program serves both
 
 
 @pytest.mark.parametrize("column", [4, 5, 6, 7], ids=["rain", "drought", "melt", "frost"])
@@ -250,7 +250,9 @@ def test_derivatives_are_finite_in_random_extremes(u):
 
 TOWERS = ("plumber2/US-Bo1_1998-1998_NOAA_Met.nc", "plumber2_daily/DE-Geb_2001-2010_FLUXNET2015d_Met.nc")
 PAIRS = [TOWERS]
+EVERY = 2  # of the windows, so many to one are differentiated by differences too
 if os.environ.get("JLSM_TEST_TOWERS") == "all":  # .ci/long
+    EVERY = 1
     PAIRS = list(itertools.pairwise([*(str(path.relative_to(DATA)) for path in real_met_files()), TOWERS[0]]))[::2]
 WINDOWS = ((10, 24), (180, 194))  # first and last day of windows of two days
 
@@ -287,11 +289,11 @@ def test_every_derivative_at_real_towers(real_windows):
     assert forcing.Tair.shape == (STEPS, COLUMNS)
     gradient = Rows.of(reverse(arguments, forcing, site))
     assert np.isfinite(gradient.matrix).all()
-    unexplained, kinks = {}, 0
-    for column in range(COLUMNS):
+    unexplained, kinks, compared = {}, 0, range(0, COLUMNS, EVERY)
+    for column in compared:
         found = disagreements(gradient.matrix[:, column], differences(arguments, forcing, site, column), gradient.names)
         kinks += len(found)
         unexplained |= {(column, name): v for name, v in found.items() if not at_a_kink(v) and name not in ONE_SIDED}
     assert not unexplained, unexplained
     # were most of them at kinks, the test would show nothing: nine in ten agree with the central difference
-    assert kinks < 0.1 * gradient.matrix.size, kinks
+    assert kinks < 0.1 * len(compared) * len(gradient.names), kinks
