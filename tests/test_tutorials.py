@@ -1,7 +1,7 @@
 """The tutorials and the README's Python run as they stand, offline, each in an empty folder; results mean something.
 
 All scripts run one after the other in one process (float32, no checking of shapes, as a user would run them), which
-imports and compiles what they share once; each has an empty folder and variables of its own, and fails for itself. The
+imports once what they share; each has an empty folder and variables of its own, and fails for itself. The
 checks below run behind it in the same process, on the script's own variables: this file is a test module and a program
 (``test_tutorials.py NAME...``). Of the embedded data set only the thirty days that the tutorials read get their fluxes.
 """
@@ -247,6 +247,8 @@ def run_tutorial(name: str) -> None:
 
 def outcome_of(name: str) -> dict:
     """Run one script in an empty folder of its own, whatever became of the others."""
+    import jax
+
     begin, here, ok = time.perf_counter(), Path.cwd(), True
     (here / name).mkdir()
     os.chdir(here / name)
@@ -258,6 +260,7 @@ def outcome_of(name: str) -> dict:
             print(traceback.format_exc())
         print(f"{name}: {time.perf_counter() - begin:.0f} s")
     os.chdir(here)
+    jax.clear_caches()  # gigabytes; what another script shares comes from the folder
     return {"ok": ok, "printed": printed.getvalue()}
 
 

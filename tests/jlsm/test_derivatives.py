@@ -51,11 +51,16 @@ def loss(arguments, forcing, site):
     return fluxes + stores.sum(axis=0) + snow + leaves + 0.01 * last.ponded_water
 
 
-value = optimised(loss)
-forward = jax.jit(
-    lambda arguments, tangents, *others: jax.jvp(lambda a: loss(a, *others), (arguments,), (tangents,))[1]
+def shared(compiled):
+    """The same function, compiled once for all: where an array came from a number, jax would compile it again."""
+    return lambda *arguments: compiled(*jax.tree.map(np.asarray, arguments))
+
+
+value = shared(optimised(loss))
+forward = shared(
+    jax.jit(lambda arguments, tangents, *others: jax.jvp(lambda a: loss(a, *others), (arguments,), (tangents,))[1])
 )
-reverse = jax.jit(jax.grad(lambda *arguments: jnp.sum(loss(*arguments))))
+reverse = shared(jax.jit(jax.grad(lambda *arguments: jnp.sum(loss(*arguments)))))
 
 
 class Rows(NamedTuple):
@@ -106,7 +111,7 @@ def differences(arguments, forcing, site, column: int) -> Difference:
     """Finite differences of one column by every component of its parameters and state."""
     matrix, names = Rows.of(arguments)
     rows, scale = matrix[:, column], sizes(matrix[:, column], names)
-    here = jax.device_put((repeated(forcing, column), repeated(site, column)))
+    here = (repeated(forcing, column), repeated(site, column))
     jobs = [(i, h * sign) for i in range(rows.size) for h in STEP_SIZES for sign in (-1.0, 1.0)]
     jobs += [(0, 0.0)] * (-len(jobs) % COLUMNS)
     like, results = repeated(arguments, column), []
