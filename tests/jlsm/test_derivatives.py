@@ -255,7 +255,7 @@ def test_derivatives_are_finite_in_random_extremes(u):
 
 TOWERS = ("plumber2/US-Bo1_1998-1998_NOAA_Met.nc", "plumber2_daily/DE-Geb_2001-2010_FLUXNET2015d_Met.nc")
 PAIRS = [TOWERS]
-EVERY = 2  # of the windows, so many to one are differentiated by differences too
+EVERY = 2  # of 32 windows, every second one is compared with differences; .ci/long compares all
 if os.environ.get("JLSM_TEST_TOWERS") == "all":  # .ci/long
     EVERY = 1
     PAIRS = list(itertools.pairwise([*(str(path.relative_to(DATA)) for path in real_met_files()), TOWERS[0]]))[::2]
