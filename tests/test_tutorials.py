@@ -1,16 +1,14 @@
 """The tutorials and the README's Python run as they stand, offline, each in an empty folder; results mean something.
 
-All scripts run one after the other in one process (float32, no checking of shapes, as a user would run them), which
-imports once what they share; each has an empty folder and variables of its own, and fails for itself. The
-checks below run behind it in the same process, on the script's own variables: this file is a test module and a program
-(``test_tutorials.py NAME...``). Of the embedded data set only the thirty days that the tutorials read get their fluxes.
+Each script runs in a process of its own, as a user would run it (float32, no checking of shapes). The checks below run
+behind it in the same process, on the script's own variables: this file is a test module and a program
+(``test_tutorials.py NAME``). Of the embedded data set only the thirty days that the tutorials read get their fluxes.
 """
 
 from __future__ import annotations
 
 import contextlib
 import io
-import json
 import math
 import os
 import re
@@ -18,7 +16,6 @@ import runpy
 import subprocess
 import sys
 import time
-import traceback
 from pathlib import Path
 
 import pytest
@@ -36,44 +33,43 @@ def read(name: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def outcomes(tmp_path_factory, request) -> dict[str, dict]:
-    """What became of each script that was asked for: ``{name: {"ok": ..., "printed": ...}}``."""
-    names = [item.name for item in request.session.items if item.path == Path(__file__)]
-    names = [name for name in (*TUTORIALS, "readme") if any(name in test for test in names)]
-    folder = tmp_path_factory.mktemp("tutorials")
+def environment(tmp_path_factory, request) -> dict[str, str]:
+    """Variables of the children: a folder of data, shared compiled code, flags as ``conftest`` set them."""
+    compiled = os.environ.get("JAX_COMPILATION_CACHE_DIR") or str(request.config.cache.mkdir("jax"))
     variables = {
         **os.environ,
-        "JAX_COMPILATION_CACHE_DIR": os.environ.get("JAX_COMPILATION_CACHE_DIR")
-        or str(request.config.cache.mkdir("jax")),
+        "JAX_COMPILATION_CACHE_DIR": compiled,
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
         "JAX_PLATFORMS": "cpu",
         "MDPL_CACHE": str(tmp_path_factory.mktemp("embedded")),
         "MPLBACKEND": "agg",
         "PYTHONPATH": str(ROOT),
     }
+    child("data", tmp_path_factory.mktemp("data"), variables)
+    return variables
+
+
+def child(name: str, folder: Path, variables: dict[str, str]) -> str:
+    """Run this file as a program; its output. Fails with what it printed."""
+    begin = time.perf_counter()
     done = subprocess.run(
-        [sys.executable, __file__, *names], cwd=folder, env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        text=True, stdin=subprocess.DEVNULL, timeout=1800,
+        [sys.executable, __file__, name], cwd=folder, env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        text=True, stdin=subprocess.DEVNULL, timeout=900,
     )  # fmt: skip
-    unfinished = {"ok": False, "printed": f"the process ended with {done.returncode} before:\n{done.stdout[-6000:]}"}
-    files = {name: folder / f"{name}.json" for name in names}
-    return {name: json.loads(file.read_text()) if file.exists() else unfinished for name, file in files.items()}
-
-
-def check(outcome: dict) -> None:
-    print(outcome["printed"])
-    assert outcome["ok"], outcome["printed"][-6000:]
+    print(f"{name}: {time.perf_counter() - begin:.0f} s\n{done.stdout}")
+    assert done.returncode == 0, f"{name} ended with {done.returncode}:\n{done.stdout[-6000:]}"
+    return done.stdout
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", TUTORIALS)
-def test_tutorial(name, outcomes):
-    check(outcomes[name])
+def test_tutorial(name, environment, tmp_path):
+    child(name, tmp_path, environment)
 
 
 @pytest.mark.slow
-def test_the_readme_prints_what_it_says(outcomes):
-    check(outcomes["readme"])
+def test_the_readme_prints_what_it_says(environment, tmp_path):
+    child("readme", tmp_path, environment)
 
 
 def test_every_example_is_a_tutorial_with_a_page_that_shows_it():
@@ -241,31 +237,12 @@ def stay_offline() -> None:
     socket.getaddrinfo = refuse
 
 
-def run_tutorial(name: str) -> None:
-    globals()[f"check_{name}"](runpy.run_path(str(ROOT / "examples" / f"{name}.py")))
-
-
-def outcome_of(name: str) -> dict:
-    """Run one script in an empty folder of its own, whatever became of the others."""
-    import jax
-
-    begin, here, ok = time.perf_counter(), Path.cwd(), True
-    (here / name).mkdir()
-    os.chdir(here / name)
-    with contextlib.redirect_stdout(io.StringIO()) as printed:
-        try:
-            run_readme() if name == "readme" else run_tutorial(name)
-        except BaseException:  # an exit is a failure too
-            ok = False
-            print(traceback.format_exc())
-        print(f"{name}: {time.perf_counter() - begin:.0f} s")
-    os.chdir(here)
-    jax.clear_caches()  # gigabytes; what another script shares comes from the folder
-    return {"ok": ok, "printed": printed.getvalue()}
-
-
 if __name__ == "__main__":
     stay_offline()
-    make_data()
-    for script in sys.argv[1:]:
-        Path(f"{script}.json").write_text(json.dumps(outcome_of(script)))
+    if sys.argv[1] == "data":
+        make_data()
+    elif sys.argv[1] == "readme":
+        run_readme()
+    else:
+        script = ROOT / "examples" / f"{sys.argv[1]}.py"
+        globals()[f"check_{sys.argv[1]}"](runpy.run_path(str(script)))
