@@ -37,7 +37,7 @@ def accepted(flag: str) -> bool:
 if "XLA_FLAGS" not in os.environ:
     os.environ["XLA_FLAGS"] = " ".join(filter(accepted, QUICK_COMPILER))
 # Tracing makes millions of objects that stay: looking through all of them again and again for garbage, as Python does
-# by default after every 700 new ones, is a tenth of the time.
+# by default after every 700 new ones, is 7 % of what a gradient takes to trace and compile (perf).
 gc.freeze()
 gc.set_threshold(100_000, 20, 100)
 jax.config.update("jax_enable_x64", True)
