@@ -68,9 +68,7 @@ def run(
     lai: Annotated[LeafArea, typer.Option(help="Leaf area index of the Met file.")] = LeafArea.LAI,
     start: Annotated[str | None, typer.Option(help="First time to run, such as 2005 or 2005-06-01T12:00.")] = None,
     stop: Annotated[str | None, typer.Option(help="First time not to run.")] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace files that jlsm did not write, too.")
-    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that jlsm did not write, too.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar, no summary.")] = False,
 ) -> None:
     """Run the model over a tower's forcing and write ALMA/CF NetCDF."""
@@ -151,10 +149,18 @@ def _check_outputs(result: Path, saved: Path | None, inputs: dict[str, Path | No
 
     for output, allowed in ((result, ()), (saved, ("state",))):
         for name, path in inputs.items():
-            if output and path and name not in allowed and output.exists() and path.exists() and output.samefile(path):
+            if output and path and name not in allowed and _same_file(output, path):
                 raise InputError(f"{path}: the result would overwrite this input: choose another path for it")
     targets = [check_writable(result, None if overwrite else is_result, "result of jlsm")]
     if saved is not None:
         targets.append(check_writable(saved, None if overwrite else is_state, "saved state of jlsm"))
     if len(set(targets)) < len(targets):
         raise InputError(f"{result}: result and saved state need different files: change -o or --save-state")
+
+
+def _same_file(one: Path, two: Path) -> bool:
+    """Whether both are there and one, under whatever names."""
+    try:
+        return one.samefile(two)
+    except OSError:  # one is not there, or cannot be
+        return False

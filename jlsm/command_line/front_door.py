@@ -65,7 +65,8 @@ def one_line_errors(interrupted: str = "stopped") -> Iterator[None]:
     """Whatever goes wrong becomes one line on stderr; a context manager, and a decorator (``@one_line_errors()``).
 
     Bad input (InputError) ends the process with exit code 2, a value that is not finite (FloatingPointError) with 1,
-    Ctrl-C with 130, SIGTERM with 143 (SIGHUP with 129), after temporary files were removed. Each repair of an input (RepairWarning) is a ``warning:`` line.
+    Ctrl-C with 130, SIGTERM with 143 (SIGHUP with 129), after temporary files were removed. Each repair of an input
+    (RepairWarning) is a ``warning:`` line.
 
     Args:
         interrupted: what to say after Ctrl-C; begins with "stopped".

@@ -89,9 +89,7 @@ def run_file(
             report(name, steps.stop, forcing.steps)
         if options.save_state is not None:
             description = f"{name} after step {forcing.steps} of {met.name}"
-            io.save_state(
-                now, options.save_state, site, forcing, description=description, overwrite=options.overwrite
-            )
+            io.save_state(now, options.save_state, site, forcing, description=description, overwrite=options.overwrite)
     return forcing.steps
 
 

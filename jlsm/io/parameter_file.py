@@ -32,6 +32,7 @@ from jlsm.parameters import (
     replace_parameters,
 )
 
+
 def read_parameters(path: str | os.PathLike, defaults: Parameters, *, steps: int | None = None) -> Parameters:
     """Parameters with the values of a TOML file in place of the defaults.
 

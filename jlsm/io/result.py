@@ -298,16 +298,12 @@ class OutputWriter:
             if kind is None and self._open is not None:
                 os.replace(self._file, self._target)
         except (OSError, RuntimeError) as failure:
-            raise InputError(
-                f"{self.path}: cannot be written ({reason_of(failure)}): choose another path"
-            ) from failure
+            raise InputError(f"{self.path}: cannot be written ({reason_of(failure)}): choose another path") from failure
         finally:
             discard(self._file)
 
 
-def write_dataset(
-    data: xr.Dataset | Iterable[xr.Dataset], path: str | os.PathLike, *, overwrite: bool = False
-) -> None:
+def write_dataset(data: xr.Dataset | Iterable[xr.Dataset], path: str | os.PathLike, *, overwrite: bool = False) -> None:
     """Write a dataset, or consecutive datasets along time, to a NetCDF file; whole or not at all.
 
     Raises:

@@ -22,7 +22,7 @@ _KIND = "jlsm state"
 _DIGEST = "sha256"
 """attribute with the digest of all fields and all other attributes"""
 _ROUNDING = 1e-4
-"""share of a field's range by which rounding may leave it"""
+"""by which rounding may carry a field out of its range, in its unit"""
 
 
 def save_state(
@@ -140,8 +140,7 @@ def _check_range(file: str, name: str, value: np.ndarray) -> None:
     """Raise InputError where a field leaves the range that ``State`` declares for it."""
     metadata = {field.name: field.metadata for field in dataclasses.fields(State)}[name]
     lower, upper, unit = metadata["lower"], metadata["upper"], metadata["units"]
-    slack = _ROUNDING * (upper - lower)
-    bad = (value < lower - slack) | (value > upper + slack)
+    bad = (value < lower - _ROUNDING) | (value > upper + _ROUNDING)
     if bad.any():
         raise InputError(
             f"{file}: state field {name} = {value[bad].flat[0]:g} {unit}, believed from {lower:g} to {upper:g}: "
