@@ -32,7 +32,7 @@ _parts: set[Path] = set()
 
 
 @cache
-def _host() -> str:
+def host_token() -> str:
     """Eight hex digits of the machine, or of the container in which process ids are counted."""
     try:
         namespace = os.readlink("/proc/self/ns/pid")
@@ -56,14 +56,14 @@ def is_alive(pid: int) -> bool:
 
 def part_of(target: Path) -> Path:
     """The hidden temporary file beside a target; its name says which process of which machine writes it."""
-    part = target.with_name(f".{target.name[:180]}.{_host()}.{os.getpid()}.part")
+    part = target.with_name(f".{target.name[:180]}.{host_token()}.{os.getpid()}.part")
     _parts.add(part)
     return part
 
 
 def _of_dead_process(path: Path) -> bool:
     match = _PART.fullmatch(path.name)
-    return match is not None and match["host"] == _host() and not is_alive(int(match["pid"]))
+    return match is not None and match["host"] == host_token() and not is_alive(int(match["pid"]))
 
 
 def remove_leftovers(folder: Path) -> None:
@@ -165,7 +165,7 @@ def _check_unused(path: str | os.PathLike, target: Path) -> None:
     """Refuse a target whose temporary file belongs to another process that runs."""
     for part in target.parent.glob(f".{_glob_text(target.name[:180])}.*.part"):
         match = _PART.fullmatch(part.name)
-        if match and match["host"] == _host() and int(match["pid"]) != os.getpid():
+        if match and match["host"] == host_token() and int(match["pid"]) != os.getpid():
             raise InputError(
                 f"{path}: process {match['pid']} is writing it: wait for it, or choose another path (if that process "
                 f"does something else, delete {part.name})"

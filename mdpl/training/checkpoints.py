@@ -1,15 +1,16 @@
 """Checkpoints of a training, by orbax: written whole or not at all, checked when read.
 
 A checkpoint holds named arrays (weights, moments, states at the windows' starts, the best so far) and facts (epoch,
-random state, loss rows, settings). Orbax renames a finished folder into place, so that a kill leaves the one
-before; a digest of every byte of the arrays finds what a disk spoiled later.
+random state, loss rows, settings, the run it belongs to). Orbax renames a finished folder into place, so that a kill
+leaves the one before; a digest of all facts and of every byte of the arrays finds what changed later.
 """
 
 from __future__ import annotations
 
-import hashlib
+import json
 import logging
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,12 @@ import jax
 import numpy as np
 
 from jlsm.errors import InputError, RepairWarning
+from jlsm.files import digest, reason_of
 
 LAST = 3
 """so many are on disk"""
+WHOLE = "sha256"
+"""the fact that is the digest of the arrays and of all other facts"""
 Arrays = dict[str, np.ndarray]
 Facts = dict[str, Any]
 """anything JSON can hold"""
@@ -28,12 +32,14 @@ Facts = dict[str, Any]
 class Checkpoints:
     """The checkpoints of one run directory."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, run: str = ""):
+        """Args: ``run``: identity of the run they belong to; empty: of none."""
         import orbax.checkpoint as ocp
 
-        logging.getLogger("absl").setLevel(logging.ERROR)  # orbax tells every step at warning level
-        self.folder = folder.resolve()
+        logging.getLogger("absl").setLevel(logging.CRITICAL)  # orbax tells steps and tracebacks; errors are told here
+        self.folder, self.run = folder.resolve(), run
         self._args = ocp.args
+        self._written: set[int] = set()
         options = ocp.CheckpointManagerOptions(
             max_to_keep=LAST, enable_async_checkpointing=False, cleanup_tmp_directories=True
         )
@@ -43,23 +49,32 @@ class Checkpoints:
             raise InputError(f"{folder}: no checkpoints there ({error}): choose another -o RUN_DIR") from error
 
     def save(self, epoch: int, arrays: Arrays, facts: Facts) -> None:
-        """Write a checkpoint.
+        """Write a checkpoint, in the place of one of the same epoch that an earlier process left.
 
         Raises:
             InputError: it cannot be written (disk full, no permission); earlier ones stay.
         """
+        if epoch in self._written:
+            return
         args = self._args
-        facts = facts | {"digest": digest(arrays), "shapes": shapes_of(arrays)}
+        facts = json.loads(json.dumps(facts | {"run": self.run, "shapes": shapes_of(arrays)}))  # as they will be read
+        facts[WHOLE] = digest(facts, arrays)
+
+        def write() -> None:
+            if epoch in self._manager.all_steps():  # it could not be read, or the run would have gone on from it
+                self._manager.delete(epoch)
+            composite = args.Composite(arrays=args.StandardSave(arrays), facts=args.JsonSave(facts))
+            self._manager.save(epoch, args=composite, force=True)
+            self._written.add(epoch)
+
         try:
-            self._manager.save(
-                epoch,
-                args=args.Composite(arrays=args.StandardSave(arrays), facts=args.JsonSave(facts)),
-                force=True,
-            )
+            # what a signal raises comes up here, after the checkpoint was finished, and never inside orbax
+            with ThreadPoolExecutor(1) as other_thread:
+                other_thread.submit(write).result()
         except (OSError, ValueError, RuntimeError) as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise InputError(
-                f"{self.folder}: checkpoint of epoch {epoch} cannot be written ({reason}): free space, then --resume"
+                f"{self.folder}: checkpoint of epoch {epoch} cannot be written ({reason_of(error)}): free space, then "
+                "--resume"
             ) from error
 
     def latest(self) -> tuple[Arrays, Facts] | None:
@@ -68,16 +83,19 @@ class Checkpoints:
         A spoiled one is passed over with a ``RepairWarning``.
 
         Raises:
-            InputError: there are checkpoints, and none is readable.
+            InputError: there are checkpoints, and none is readable; the newest belongs to another run.
         """
         epochs = sorted(self._manager.all_steps(), reverse=True)
         for epoch in epochs:
             try:
-                return self._read(epoch)
+                arrays, facts = self._read(epoch)
             except Exception as error:  # whatever orbax and its storage raise on a spoiled file: told, never swallowed
-                reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
-                message = f"{self.folder / str(epoch)}: checkpoint is not readable ({reason}): trying the one before"
-                warnings.warn(message, RepairWarning, stacklevel=2)
+                message = f"{self.folder / str(epoch)}: checkpoint is not readable ({reason_of(error)[:120]})"
+                warnings.warn(f"{message}: trying the one before", RepairWarning, stacklevel=2)
+                continue
+            if self.run and facts.get("run", self.run) != self.run:
+                raise InputError(f"{self.folder / str(epoch)}: checkpoint of another run: remove it, or --overwrite")
+            return arrays, facts
         if epochs:
             raise InputError(f"{self.folder}: no readable checkpoint of {len(epochs)}: start again with --overwrite")
         return None
@@ -90,8 +108,12 @@ class Checkpoints:
         }  # read back as NumPy: no precision is lost whatever JAX is set to
         arrays = self._manager.restore(epoch, args=args.Composite(arrays=args.StandardRestore(shapes)))["arrays"]
         arrays = {name: np.asarray(leaf) for name, leaf in arrays.items()}
-        if digest(arrays) != facts["digest"]:
-            raise ValueError("its bytes have changed since it was written")
+        written = facts.pop(WHOLE, None)
+        if written is None:
+            message = f"{self.folder / str(epoch)}: checkpoint without a digest of all it holds (an earlier version's)"
+            warnings.warn(f"{message}: its numbers are believed as they are", RepairWarning, stacklevel=3)
+        elif written != digest(facts, arrays):
+            raise ValueError("it has changed since it was written")
         return arrays, facts
 
     def close(self) -> None:
@@ -117,13 +139,3 @@ def rebuild(template: Any, arrays: Arrays) -> Any:
 def shapes_of(arrays: Arrays) -> dict[str, tuple[list[int], str]]:
     """What ``latest`` needs to read the arrays: name -> (shape, precision)."""
     return {name: (list(array.shape), str(array.dtype)) for name, array in arrays.items()}
-
-
-def digest(arrays: Arrays) -> str:
-    """SHA-256 of names, types, shapes and bytes."""
-    result = hashlib.sha256()
-    for name in sorted(arrays):
-        array = np.ascontiguousarray(arrays[name])
-        result.update(f"{name}:{array.dtype}:{array.shape}".encode())
-        result.update(array.tobytes())
-    return result.hexdigest()
