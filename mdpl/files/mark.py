@@ -92,7 +92,9 @@ def check_recorded(directory: Path, names: Iterable[str]) -> None:
         InputError: a file that the mark does not name, or one that has changed (other than by appended lines).
     """
     mark = read_mark(directory)
-    for name in names if mark is not None else ():
+    if mark is None:
+        return
+    for name in names:
         path, entry = directory / name, mark.files.get(name)
         if entry is None:
             raise InputError(

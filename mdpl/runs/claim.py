@@ -17,7 +17,8 @@ from mdpl.scores.evaluation import MetricRow
 from mdpl.unknowns.generator import GENERATOR_FILE
 
 CONFIG_FILE, METRICS_FILE, PARAMETERS_FILE, COURSES_FILE, LOSSES_FILE, STOP_FILE, REPORT_FILE = (
-    "config.toml", "metrics.csv", "parameters.csv", "parameters_seasonal.csv", "loss.csv", "stopped.json", "report.html",
+    "config.toml", "metrics.csv", "parameters.csv", "parameters_seasonal.csv", "loss.csv", "stopped.json",
+    "report.html",
 )  # fmt: skip
 CALIBRATION, TRANSFER = "mdpl calibrate", "mdpl transfer"
 """kinds of directories"""

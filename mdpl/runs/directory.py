@@ -198,8 +198,8 @@ def read_run(directory: str | Path) -> Run:
     mark = read_mark(directory)
     if mark is not None and mark.settings != _settings_digest(run.config):
         raise InputError(
-            f"{directory / CONFIG_FILE}: its settings are not those of the run of this directory: restore it, or run the "
-            "calibration again"
+            f"{directory / CONFIG_FILE}: its settings are not those of the run of this directory: restore it, or run "
+            "the calibration again"
         )
     return run
 

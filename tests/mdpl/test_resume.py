@@ -136,8 +136,8 @@ def test_nothing_to_resume(tmp_path):
 def test_disk_full(tmp_path, monkeypatch):
     real = Checkpoints.__init__
 
-    def full(self, folder):
-        real(self, folder)
+    def full(self, folder, run):
+        real(self, folder, run)
 
         def save(*args, **kwargs):
             raise OSError(28, "No space left on device")
