@@ -192,7 +192,7 @@ def _steps(folder: Path) -> list[Path]:
         return []
 
     def is_step(entry: Path) -> bool:
-        finished = entry.name.isdigit() and ((entry / "facts").is_dir() or (entry / "arrays").is_dir())
+        finished = entry.name.isdigit() and any((entry / part).is_dir() for part in ("state", "facts", "arrays"))
         return entry.is_dir() and not entry.is_symlink() and (finished or ".orbax-checkpoint-tmp" in entry.name)
 
     return [entry for entry in folder.iterdir() if is_step(entry)]

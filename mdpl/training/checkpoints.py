@@ -7,8 +7,9 @@ leaves the one before; a digest of all facts and of every byte of the arrays fin
 
 from __future__ import annotations
 
-import json
+import hashlib
 import logging
+import shutil
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,12 +19,10 @@ import jax
 import numpy as np
 
 from jlsm.errors import InputError, RepairWarning
-from jlsm.files import digest, reason_of
+from jlsm.files import reason_of
 
 LAST = 3
 """so many are on disk"""
-WHOLE = "sha256"
-"""the fact that is the digest of the arrays and of all other facts"""
 Arrays = dict[str, np.ndarray]
 Facts = dict[str, Any]
 """anything JSON can hold"""
@@ -36,9 +35,11 @@ class Checkpoints:
         """Args: ``run``: identity of the run they belong to; empty: of none."""
         import orbax.checkpoint as ocp
 
-        logging.getLogger("absl").setLevel(logging.CRITICAL)  # orbax tells steps and tracebacks; errors are told here
+        from mdpl.training.checkpoint_archive import ArchiveArgs
+
+        logging.getLogger("absl").setLevel(logging.CRITICAL)  # orbax tells every step; errors are told here
         self.folder, self.run = folder.resolve(), run
-        self._args = ocp.args
+        self._args, self._archive = ocp.args, ArchiveArgs
         self._written: set[int] = set()
         options = ocp.CheckpointManagerOptions(
             max_to_keep=LAST, enable_async_checkpointing=False, cleanup_tmp_directories=True
@@ -56,15 +57,12 @@ class Checkpoints:
         """
         if epoch in self._written:
             return
-        args = self._args
-        facts = json.loads(json.dumps(facts | {"run": self.run, "shapes": shapes_of(arrays)}))  # as they will be read
-        facts[WHOLE] = digest(facts, arrays)
 
         def write() -> None:
             if epoch in self._manager.all_steps():  # it could not be read, or the run would have gone on from it
                 self._manager.delete(epoch)
-            composite = args.Composite(arrays=args.StandardSave(arrays), facts=args.JsonSave(facts))
-            self._manager.save(epoch, args=composite, force=True)
+            archive = self._archive(facts | {"run": self.run}, arrays)
+            self._manager.save(epoch, args=self._args.Composite(state=archive), force=True)
             self._written.add(epoch)
 
         try:
@@ -72,9 +70,11 @@ class Checkpoints:
             with ThreadPoolExecutor(1) as other_thread:
                 other_thread.submit(write).result()
         except (OSError, ValueError, RuntimeError) as error:
+            for unfinished in self.folder.glob(f"{epoch}.orbax-checkpoint-tmp*"):
+                shutil.rmtree(unfinished, ignore_errors=True)  # it takes what little space there is
+            reason = reason_of(error.__cause__ if isinstance(error, InputError) and error.__cause__ else error)
             raise InputError(
-                f"{self.folder}: checkpoint of epoch {epoch} cannot be written ({reason_of(error)}): free space, then "
-                "--resume"
+                f"{self.folder}: checkpoint of epoch {epoch} cannot be written ({reason}): free space, then --resume"
             ) from error
 
     def latest(self) -> tuple[Arrays, Facts] | None:
@@ -102,18 +102,24 @@ class Checkpoints:
 
     def _read(self, epoch: int) -> tuple[Arrays, Facts]:
         args = self._args
+        if not (self.folder / str(epoch) / "state").is_dir() and (self.folder / str(epoch) / "facts").is_dir():
+            return self._read_old(epoch)
+        facts, arrays = self._manager.restore(epoch, args=args.Composite(state=self._archive()))["state"]
+        return arrays, facts
+
+    def _read_old(self, epoch: int) -> tuple[Arrays, Facts]:
+        """A checkpoint of a version before 0.2, whose facts had no digest."""
+        args = self._args
         facts = self._manager.restore(epoch, args=args.Composite(facts=args.JsonRestore()))["facts"]
         shapes = {
             name: np.empty(shape, dtype) for name, (shape, dtype) in facts["shapes"].items()
         }  # read back as NumPy: no precision is lost whatever JAX is set to
         arrays = self._manager.restore(epoch, args=args.Composite(arrays=args.StandardRestore(shapes)))["arrays"]
         arrays = {name: np.asarray(leaf) for name, leaf in arrays.items()}
-        written = facts.pop(WHOLE, None)
-        if written is None:
-            message = f"{self.folder / str(epoch)}: checkpoint without a digest of all it holds (an earlier version's)"
-            warnings.warn(f"{message}: its numbers are believed as they are", RepairWarning, stacklevel=3)
-        elif written != digest(facts, arrays):
-            raise ValueError("it has changed since it was written")
+        if _old_digest(arrays) != facts["digest"]:
+            raise ValueError("its bytes have changed since it was written")
+        message = f"{self.folder / str(epoch)}: checkpoint of an earlier version: the facts in it cannot be verified"
+        warnings.warn(message, RepairWarning, stacklevel=3)
         return arrays, facts
 
     def close(self) -> None:
@@ -136,6 +142,10 @@ def rebuild(template: Any, arrays: Arrays) -> Any:
     return jax.tree.unflatten(structure, [arrays[name] for name in names])
 
 
-def shapes_of(arrays: Arrays) -> dict[str, tuple[list[int], str]]:
-    """What ``latest`` needs to read the arrays: name -> (shape, precision)."""
-    return {name: (list(array.shape), str(array.dtype)) for name, array in arrays.items()}
+def _old_digest(arrays: Arrays) -> str:
+    result = hashlib.sha256()
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        result.update(f"{name}:{array.dtype}:{array.shape}".encode())
+        result.update(array.tobytes())
+    return result.hexdigest()

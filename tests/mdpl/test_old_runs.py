@@ -16,6 +16,7 @@ from mdpl.report.page import write_report
 from mdpl.runs.directory import read_run
 from mdpl.training import resume
 from mdpl.unknowns.generator import GENERATOR_FILE, load_generator
+from tests.mdpl.checkpoint_files import as_0_1_0
 from tests.mdpl.fakes import FAKE_PATH, make_tower
 
 TRUTH = {"vegetation.vcmax25": 60.0}
@@ -47,10 +48,8 @@ def old_run(tmp_path_factory):
     assert "learning_rate" not in text and "test_years" not in text, "what is not given is not written"
     lines = "".join(f"{key} = {value}\n" for key, value in NOT_GIVEN.items())
     (folder / "config.toml").write_text(lines + text)
-    (folder / MARK_FILE).unlink()  # directories had no mark, checkpoints said less
-    for facts in folder.glob("checkpoints/*/facts/metadata"):
-        new = ("run", "version", "path", "sha256")
-        facts.write_text(json.dumps({key: v for key, v in json.loads(facts.read_text()).items() if key not in new}))
+    (folder / MARK_FILE).unlink()  # directories had no mark
+    as_0_1_0(folder / "checkpoints")
     return folder
 
 
@@ -62,7 +61,7 @@ def test_settings_of_0_1_0_mean_what_they_meant(old_run):
 def test_its_checkpoints_and_tables_are_read(old_run):
     config = load_config(old_run / "config.toml")
     tower = make_tower(TRUTH, days=365)
-    with pytest.warns(RepairWarning, match="checkpoint without a digest"):
+    with pytest.warns(RepairWarning, match="checkpoint of an earlier version"):
         resumed = calibrate(config, path=FAKE_PATH, towers=[tower], resume=True)
     (old_run / MARK_FILE).unlink()
     whole = calibrate(dataclasses.replace(QUICK, output=f"{old_run}-whole"), path=FAKE_PATH, towers=[tower])

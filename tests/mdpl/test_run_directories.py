@@ -12,6 +12,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -28,6 +29,7 @@ from mdpl.runs.claim import run_files
 from mdpl.runs.directory import read_run
 from mdpl.scale.transfer import transfer
 from mdpl.unknowns.generator import load_generator
+from tests.mdpl.checkpoint_files import as_0_1_0, edit_facts
 from tests.mdpl.fakes import FAKE_PATH, make_tower
 
 TRUTH = {"vegetation.vcmax25": 60.0}
@@ -126,7 +128,7 @@ def test_an_empty_or_hidden_directory_serves(tmp_path):
 def test_overwrite_leaves_nothing_of_the_old_run_and_all_of_the_user(network):
     (network / "notes.txt").write_text("mine")
     (network / "checkpoints" / "notes.txt").write_text("mine too")
-    (network / "checkpoints_surrogate" / "7" / "facts").mkdir(parents=True)
+    (network / "checkpoints_surrogate" / "7" / "state").mkdir(parents=True)
     old = read_mark(network).identity
     assert {"generator.npz", "parameters_seasonal.csv", "XX-Toy_default.nc"} <= content(network).keys()
     run(network, overwrite=True, learner="direct", code="XX-New")
@@ -221,8 +223,7 @@ def test_baselines_do_not_replace_a_table(tmp_path):
 @pytest.fixture
 def old(network):
     (network / MARK_FILE).unlink()
-    for step in (network / "checkpoints").iterdir():
-        edit_facts(step, run=None, sha256=None, version=None, path=None)
+    as_0_1_0(network / "checkpoints")
     return network
 
 
@@ -231,7 +232,7 @@ def test_an_old_run_is_read_resumed_and_overwritten(old):
     assert read_mark(old) is None, "reading changes nothing"
     with pytest.raises(InputError, match="holds an earlier run"):
         run(old)
-    with pytest.warns(RepairWarning, match="without a digest"):
+    with pytest.warns(RepairWarning, match="of an earlier version"):
         run(old, resume=True, time_varying={"vegetation.vcmax25": "seasonal"})
     assert read_mark(old) is not None
     (old / MARK_FILE).unlink()
@@ -325,8 +326,6 @@ def test_a_changed_archive_is_refused(tmp_path):
     write_archive(file, {"mean": [0.1, 0.2]}, {"w": [1.0, 2.0]})
     facts, arrays = read_archive(file, "train again")
     assert facts == {"mean": [0.1, 0.2]}
-    import numpy as np
-
     with np.load(file) as stored:
         about = json.loads(str(stored["about"]))
     np.savez(file, about=json.dumps(about | {"mean": [9.0, 0.2]}), w=arrays["w"])
@@ -346,12 +345,6 @@ def interrupted(folder):
         run(folder, epochs=4, learner="direct", progress=CalibrationProgress(epoch=epoch))
 
 
-def edit_facts(step: Path, **changes) -> None:
-    file = step / "facts" / "metadata"
-    facts = json.loads(file.read_text())
-    file.write_text(json.dumps({k: v for k, v in (facts | changes).items() if v is not None}))
-
-
 @pytest.mark.parametrize("changes", [{"best_loss": [0.0]}, {"epoch": 1}, {"rows": []}, {"draws": None}])
 def test_changed_facts_are_a_spoiled_checkpoint(tmp_path, changes):
     interrupted(tmp_path / "run")
@@ -365,8 +358,8 @@ def test_changed_facts_are_a_spoiled_checkpoint(tmp_path, changes):
 @pytest.mark.parametrize("changes", [{"draws": None}, {"rows": [{"epoch": 1}]}, {"best_loss": None}])
 def test_an_incomplete_checkpoint_of_an_earlier_version_is_one_line(tmp_path, changes):
     interrupted(tmp_path / "run")
-    edit_facts(tmp_path / "run" / "checkpoints" / "3", sha256=None, **changes)
-    with pytest.warns(RepairWarning, match="without a digest"), pytest.raises(InputError, match="incomplete"):
+    as_0_1_0(tmp_path / "run" / "checkpoints", **changes)
+    with pytest.warns(RepairWarning, match="of an earlier version"), pytest.raises(InputError, match="incomplete"):
         run(tmp_path / "run", epochs=4, learner="direct", resume=True)
 
 
