@@ -54,7 +54,7 @@ def write_mark(directory: Path, mark: Mark) -> None:
 
 
 def read_mark(directory: Path) -> Mark | None:
-    """The mark of a directory; None where it has none (nobody's, or that of a version before 0.2).
+    """The mark of a directory; None where it has none (nobody's, or that of version 0.1.0).
 
     Raises:
         InputError: ``run.toml`` is another program's, or damaged.
@@ -86,7 +86,7 @@ def record(directory: Path, names: Iterable[str]) -> None:
 def check_recorded(directory: Path, names: Iterable[str]) -> None:
     """Refuse files that are not as the run of this directory left them.
 
-    A directory without a mark is one of a version before 0.2, of which nothing can be said.
+    A directory without a mark is one of version 0.1.0, of which nothing can be said.
 
     Raises:
         InputError: a file that the mark does not name, or one that has changed (other than by appended lines).

@@ -122,7 +122,7 @@ def _earlier(path: Path, kind: str, overwrite: bool, resume: bool) -> bool:
 
 
 def _mark_of(path: Path) -> Mark | None:
-    """The mark of the run in a directory (one is thought up for a version before 0.2); None where nothing is there.
+    """The mark of the run in a directory (one is thought up for version 0.1.0); None where nothing is there.
 
     Raises:
         InputError: something is there, and it is no run of ours.

@@ -108,7 +108,7 @@ class Checkpoints:
         return arrays, facts
 
     def _read_old(self, epoch: int) -> tuple[Arrays, Facts]:
-        """A checkpoint of a version before 0.2, whose facts had no digest."""
+        """A checkpoint of version 0.1.0, whose facts had no digest."""
         args = self._args
         facts = self._manager.restore(epoch, args=args.Composite(facts=args.JsonRestore()))["facts"]
         shapes = {

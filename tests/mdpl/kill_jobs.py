@@ -1,7 +1,7 @@
 """What test_kills.py starts, kills and starves: the commands with stand-ins for the models, in a process of its own.
 
-``python -m tests.mdpl.kill_jobs calibrate FOLDER BYTES`` or ``... run FOLDER BYTES``; no file grows beyond so many bytes
-(any, where it is empty). Prints "ready" when all is imported.
+``python -m tests.mdpl.kill_jobs calibrate FOLDER BYTES`` or ``... run FOLDER BYTES``; no file grows beyond so many
+bytes (any, where it is empty). Prints "ready" when all is imported.
 """
 
 from __future__ import annotations
