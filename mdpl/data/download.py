@@ -92,7 +92,6 @@ class ResumingDownloader:
 
     def _attempt(self, url: str, name: str, part: Path) -> None:
         import requests
-        from urllib3.exceptions import HTTPError, ReadTimeoutError
 
         version, total = _mark(part), None
         have = part.stat().st_size if part.exists() and _version(part) else 0
@@ -112,9 +111,7 @@ class ResumingDownloader:
                             raise InputError(f"{url}: more than {self.largest} bytes came: not a file of the release")
                         stream.write(piece)
                         self.progress(name, done, total)
-        except ReadTimeoutError as error:
-            raise _Again("the connection broke") from error
-        except HTTPError as error:  # the body ended before the announced length
+        except requests.exceptions.BaseHTTPError as error:  # urllib3's: the body ended before the announced length
             done = part.stat().st_size if part.exists() else 0
             if total is not None and done < total:
                 self._note_short(url, done, total, part)
