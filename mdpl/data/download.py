@@ -93,6 +93,7 @@ class ResumingDownloader:
     def _attempt(self, url: str, name: str, part: Path) -> None:
         import requests
 
+        broken = requests.exceptions.BaseHTTPError  # pyright: ignore[reportPrivateImportUsage] (urllib3's, for raw)
         version, total = _mark(part), None
         have = part.stat().st_size if part.exists() and _version(part) else 0
         headers = {"Accept-Encoding": "identity"}  # a length in bytes of the file itself
@@ -111,7 +112,7 @@ class ResumingDownloader:
                             raise InputError(f"{url}: more than {self.largest} bytes came: not a file of the release")
                         stream.write(piece)
                         self.progress(name, done, total)
-        except requests.exceptions.BaseHTTPError as error:  # urllib3's: the body ended before the announced length
+        except broken as error:  # the body ended before the announced length
             done = part.stat().st_size if part.exists() else 0
             if total is not None and done < total:
                 self._note_short(url, done, total, part)
