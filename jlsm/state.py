@@ -9,39 +9,43 @@ from jaxtyping import Array, Float
 from jlsm.constants import FREEZING_POINT, SNOW_LAYERS, SOIL_LAYER_THICKNESS, SURFACE_PORTIONS
 from jlsm.describe import field_table, quantity
 
+_TEMPERATURES = (150.0, 400.0)
+"""K: no land surface is or was colder or warmer"""
+
 
 class State(eqx.Module):
     """All prognostic variables (SI units); layers lead, columns trail.
 
     Portion 0 is snow-free, portion 1 snow-covered ground. Snow cover fraction and layer masses are
-    functions of ``snow_mass`` (``jlsm.processes.snow``), so they are not state.
+    functions of ``snow_mass`` (``jlsm.processes.snow``), so they are not state. The ranges beside the units are what a
+    saved state is believed in.
     """
 
-    surface_temperature: Float[Array, "2 ..."] = quantity("K")
+    surface_temperature: Float[Array, "2 ..."] = quantity("K", *_TEMPERATURES)
     """ground surface (forest floor) temperature T_s of both portions, K (diagnostic start value)"""
-    canopy_temperature: Float[Array, "2 ..."] = quantity("K")
+    canopy_temperature: Float[Array, "2 ..."] = quantity("K", *_TEMPERATURES)
     """leaf temperature T_c of both portions, K (diagnostic start value)"""
-    ground_temperature: Float[Array, "soil ..."] = quantity("K")
+    ground_temperature: Float[Array, "soil ..."] = quantity("K", *_TEMPERATURES)
     """soil temperature T_g, K"""
-    soil_moisture: Float[Array, "soil ..."] = quantity("m3 m-3")
+    soil_moisture: Float[Array, "soil ..."] = quantity("m3 m-3", 0.0, 1.0)
     """soil water, liquid + frozen, w, m3 m-3"""
-    soil_ice: Float[Array, "soil ..."] = quantity("m3 m-3")
+    soil_ice: Float[Array, "soil ..."] = quantity("m3 m-3", 0.0, 1.0)
     """frozen soil water w_i, m3 m-3 of liquid equivalent"""
-    canopy_water: Float[Array, "..."] = quantity("kg m-2")
+    canopy_water: Float[Array, "..."] = quantity("kg m-2", 0.0, 1e3)
     """water on leaves, liquid + frozen, kg m-2"""
-    canopy_ice: Float[Array, "..."] = quantity("kg m-2")
+    canopy_ice: Float[Array, "..."] = quantity("kg m-2", 0.0, 1e3)
     """frozen part of the water on leaves, kg m-2"""
-    snow_mass: Float[Array, "..."] = quantity("kg m-2")
+    snow_mass: Float[Array, "..."] = quantity("kg m-2", 0.0, 1e6)
     """snow water equivalent of the grid mean, kg m-2"""
-    snow_temperature: Float[Array, "3 ..."] = quantity("K")
+    snow_temperature: Float[Array, "3 ..."] = quantity("K", *_TEMPERATURES)
     """snow layer temperature, K"""
-    snow_albedo: Float[Array, "2 ..."] = quantity("-")
+    snow_albedo: Float[Array, "2 ..."] = quantity("-", 0.0, 1.0)
     """albedo of the snow surface, visible and near infrared, -"""
-    ponded_water: Float[Array, "..."] = quantity("kg m-2")
+    ponded_water: Float[Array, "..."] = quantity("kg m-2", 0.0, 1e5)
     """water standing on the field (field management), kg m-2"""
-    ground_temperature_carry: Float[Array, "soil ..."] = quantity("K")
+    ground_temperature_carry: Float[Array, "soil ..."] = quantity("K", -1.0, 1.0)
     """what rounding left out of ``ground_temperature`` (compensated summation), K"""
-    soil_moisture_carry: Float[Array, "soil ..."] = quantity("m3 m-3")
+    soil_moisture_carry: Float[Array, "soil ..."] = quantity("m3 m-3", -1e-2, 1e-2)
     """what rounding left out of ``soil_moisture``, m3 m-3"""
 
     def __repr__(self) -> str:

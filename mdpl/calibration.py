@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mdpl.config import Config
+from mdpl.files.mark import read_mark
 from mdpl.model_paths import ModelPath, lsm_path
 from mdpl.runs import directory as run_directory
+from mdpl.runs.claim import CALIBRATION, check_claim, claimed
 from mdpl.runs.rows import CourseRow, ParameterRow
 from mdpl.scores.evaluation import MetricRow
 from mdpl.towers.load import Tower, find_site_files, load_towers
@@ -22,7 +24,7 @@ from mdpl.training.runner import Runner
 from mdpl.training.state import Trained
 from mdpl.training.stops import NonFiniteError
 from mdpl.training.trainer import Trainer
-from mdpl.training.windows import Group, group_towers
+from mdpl.training.windows import group_towers
 from mdpl.unknowns.generator import GENERATOR_FILE, save_generator
 from mdpl.unknowns.search_space import declared_forms, select_parameters
 
@@ -66,7 +68,7 @@ def calibrate(
         path: the model that is judged, and trained through where ``config.path`` is "lsm"; the LSM when None.
         towers: sites in memory instead of ``config.data``.
         progress: callbacks.
-        overwrite: write into a directory that holds an earlier run.
+        overwrite: remove an earlier run that the directory holds (what is known to be of it) and write there.
         resume: go on from the newest checkpoint of the run directory; the settings must be the same.
 
     Raises:
@@ -74,7 +76,10 @@ def calibrate(
         NonFiniteError: a loss or gradient that is not finite; ``stopped.json`` then holds the details.
     """
     progress, judge = progress or CalibrationProgress(), path or lsm_path()
-    config, towers = _resolved(config.check(), towers, progress)
+    config = config.check()
+    if config.output:
+        check_claim(config.output, CALIBRATION, overwrite, resume)
+    config, towers = _resolved(config, towers, progress)
     keys = select_parameters(config.parameters, config.exclude)
     forms = declared_forms(config.time_varying, keys)
     groups = group_towers(towers, config)
@@ -83,24 +88,32 @@ def calibrate(
         return Trainer(Problem(through, groups, keys, config, forms))
 
     trainer = trainer_through(judge)  # before anything is written: it refuses what does not fit
-    directory = run_directory.create_run_directory(config.output, overwrite, resume)
-    if not resume:
-        run_directory.write_config(directory, config)
-    phases = {"checkpoints": trainer}
-    if config.path != "lsm":
-        imitation = {"checkpoints_surrogate": trainer_through(_surrogate(judge, towers, keys, progress))}
-        phases = imitation | (phases if config.path == "surrogate-then-lsm" else {})
-    trained: Trained | None = None
-    for folder, trainer in phases.items():
-        trained = _train(trainer, directory, folder, trained, resume, progress)
-    assert trained is not None  # there is a phase
+    with claimed(config.output, CALIBRATION, trainer.problem.labels, overwrite, resume) as directory:
+        if not resume:
+            run_directory.write_config(directory, config)
+        phases = {"checkpoints": trainer}
+        if config.path != "lsm":
+            imitation = {"checkpoints_surrogate": trainer_through(_surrogate(judge, towers, keys, progress))}
+            phases = imitation | (phases if config.path == "surrogate-then-lsm" else {})
+        trained: Trained | None = None
+        for folder, trainer in phases.items():
+            trained = _train(trainer, directory, folder, trained, resume, progress)
+        assert trained is not None  # there is a phase
+        return _finished(directory, trainer, judge, trained, progress)
+
+
+def _finished(
+    directory: Path, trainer: Trainer, judge: ModelPath, trained: Trained, progress: CalibrationProgress
+) -> Calibration:
+    """What is left of a training: tables, model files, pictures, report."""
+    problem = trainer.problem
     run_directory.write_losses(directory, trained.rows)
     parameters = _write_parameters(directory, trainer, trained)
-    judgement = _judged(directory, trainer.problem, judge, trained, progress)
+    judgement = _judged(directory, problem, judge, trained, progress)
     run_directory.write_metrics(directory, judgement.metrics)
     progress.stage("drawing")
-    _draw(directory, groups, judgement, trained)
-    return Calibration(directory, judgement.metrics, parameters, trained, notes_of(trainer.problem, trained))
+    _draw(directory, problem, judgement, trained)
+    return Calibration(directory, judgement.metrics, parameters, trained, notes_of(problem, trained))
 
 
 def _resolved(config: Config, towers: list[Tower] | None, progress: CalibrationProgress) -> tuple[Config, list[Tower]]:
@@ -144,8 +157,8 @@ def _train(
     progress: CalibrationProgress,
 ) -> Trained:
     """Train, with checkpoints in ``folder``; leaves ``stopped.json`` in the run directory where something breaks."""
-    checkpoints = Checkpoints(directory / folder)
-    problem = trainer.problem
+    mark, problem = read_mark(directory), trainer.problem
+    checkpoints = Checkpoints(directory / folder, "" if mark is None else mark.identity)
     progress.stage(f"training {', '.join(problem.labels)}")
     try:
         return trainer.train(
@@ -204,10 +217,11 @@ def _judged(
     return judgement
 
 
-def _draw(directory: Path, groups: list[Group], judgement: Judgement, trained: Trained) -> None:
+def _draw(directory: Path, problem: Problem, judgement: Judgement, trained: Trained) -> None:
     """All pictures, and the report."""
     from mdpl.report.page import write_report
     from mdpl.report.plots import draw_run
 
-    draw_run(directory, groups, judgement, trained.rows)
+    draw_run(directory, problem.groups, judgement, trained.rows)
+    run_directory.record_files(directory, problem.config, trained.labels)
     write_report(directory)

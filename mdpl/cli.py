@@ -34,7 +34,7 @@ TargetOption = Annotated[str | None, typer.Option(help="Observations to fit: raw
 TestYearsOption = Annotated[
     int | None, typer.Option(help="Whole years held back at the end; left out: 30 % of the record.")
 ]
-OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Write over an earlier run.")]
+OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Remove an earlier run there first.")]
 
 
 def main() -> None:
@@ -163,9 +163,14 @@ def baselines(
     target: TargetOption = None,
     test_years: TestYearsOption = None,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="CSV file in the form of metrics.csv.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Write over the CSV file.")] = False,
 ) -> None:
     """Empirical models (1lin, 3km27, lstm) fitted on the train period, scored with mdpl's split and masks."""
     config = _config(None, target=target, test_years=test_years)
+    if output is not None:
+        from jlsm.files import check_writable
+
+        check_writable(output, None if overwrite else lambda path: False, "table that may be replaced")
     prepare_jax(loop_bytes=GRADIENT_LOOP_BYTES)
     from mdpl.baselines.empirical import fit_sites, summary_cells
     from mdpl.files import write_rows

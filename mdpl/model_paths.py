@@ -37,6 +37,8 @@ class ModelPath(NamedTuple):
     """like ``simulate``, for reverse mode alone, where that is cheaper; None: ``simulate`` serves"""
     tangents: Callable[..., tuple[Outputs, PathState, Outputs, PathState]] | None = None
     """``jlsm.simulate_tangents`` or the like; None: the path has no Jacobian of its own"""
+    identity: str = ""
+    """tells a learned path from another of the same kind; a training goes on through the same one only"""
 
     def differentiated(self, mode: str) -> Callable[..., tuple[Outputs, PathState]]:
         """What to simulate with where the derivative is taken in ``forward`` or ``reverse`` mode."""

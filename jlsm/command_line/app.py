@@ -6,7 +6,6 @@ answers at once and the precision is chosen before any array exists.
 
 from __future__ import annotations
 
-import os
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -79,17 +78,29 @@ def run(
     sun_check: Annotated[
         bool, typer.Option("--sun-check/--no-sun-check", help="Refuse a record whose sun shines at night.")
     ] = True,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that jlsm did not write, too.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar, no summary.")] = False,
 ) -> None:
     """Run the model over a tower's forcing and write ALMA/CF NetCDF."""
     with one_line_errors():
         result = output or Path(_result_name(met))
-        _check_outputs([path for path in (result, save_state) if path], [met, parameters, state, site])
+        inputs = {"met": met, "parameters": parameters, "state": state, "site": site}
+        _check_outputs(result, save_state, inputs, overwrite)
         prepare_jax(precision)
         from jlsm.command_line.run_file import RunOptions, run_file
 
         options = RunOptions(
-            parameters, spinup_years, state, save_state, lai.value, start, stop, site, utc_offset, sun_check
+            parameters,
+            spinup_years,
+            state,
+            save_state,
+            lai.value,
+            start,
+            stop,
+            site_file=site,
+            utc_offset=utc_offset,
+            sun_check=sun_check,
+            overwrite=overwrite,
         )
         console = Console(stderr=True, quiet=quiet)
         with progress_bar(console) as progress:
@@ -151,13 +162,28 @@ def _result_name(met: Path) -> str:
     return met.name.removesuffix(".nc").removesuffix("_Met") + "_jlsm.nc"
 
 
-def _check_outputs(outputs: list[Path], inputs: list[Path | None]) -> None:
-    """Refuse, before anything is computed, an output that cannot be written or would overwrite an input."""
-    from jlsm.io.result import check_writable
+def _check_outputs(result: Path, saved: Path | None, inputs: dict[str, Path | None], overwrite: bool) -> None:
+    """Refuse, before anything is computed, outputs that cannot be written, or are inputs or files of somebody else's.
 
-    targets = [check_writable(path) for path in outputs]
+    A state may take the place of the one that the run began with.
+    """
+    from jlsm.io.result import check_writable, is_result
+    from jlsm.io.state_file import is_state
+
+    for output, allowed in ((result, ()), (saved, ("state",))):
+        for name, path in inputs.items():
+            if output and path and name not in allowed and _same_file(output, path):
+                raise InputError(f"{path}: the result would overwrite this input: choose another path for it")
+    targets = [check_writable(result, None if overwrite else is_result, "result of jlsm")]
+    if saved is not None:
+        targets.append(check_writable(saved, None if overwrite else is_state, "saved state of jlsm"))
     if len(set(targets)) < len(targets):
-        raise InputError(f"{outputs[0]}: result and saved state need different files: change -o or --save-state")
-    for path in inputs:
-        if path is not None and Path(os.path.realpath(path)) in targets[:1]:
-            raise InputError(f"{path}: the result would overwrite this input: choose another path with -o")
+        raise InputError(f"{result}: result and saved state need different files: change -o or --save-state")
+
+
+def _same_file(one: Path, two: Path) -> bool:
+    """Whether both are there and one, under whatever names."""
+    try:
+        return one.samefile(two)
+    except OSError:  # one is not there, or cannot be
+        return False

@@ -6,6 +6,8 @@ Importing it does not import jax, so that ``--help`` answers at once.
 from __future__ import annotations
 
 import os
+import signal
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -30,25 +32,57 @@ class Precision(StrEnum):
     float64 = "float64"
 
 
+class Terminated(KeyboardInterrupt):
+    """A signal asked the process to end; like Ctrl-C, so that what holds files and checkpoints lets go of them."""
+
+    def __init__(self, number: int):
+        super().__init__()
+        self.signal = signal.Signals(number)
+
+
+@contextmanager
+def _orderly_end() -> Iterator[None]:
+    """SIGTERM and SIGHUP (a batch system's time limit, a closed terminal) raise ``Terminated``; a second one kills."""
+
+    def end(number, frame) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        raise Terminated(number)
+
+    names = ("SIGTERM", "SIGHUP") if threading.current_thread() is threading.main_thread() else ()
+    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
+    numbers = [number for number in numbers if signal.getsignal(number) is signal.SIG_DFL]  # nohup ignores SIGHUP
+    for number in numbers:
+        signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            signal.signal(number, signal.SIG_DFL)
+
+
 @contextmanager
 def one_line_errors(interrupted: str = "stopped") -> Iterator[None]:
     """Whatever goes wrong becomes one line on stderr; a context manager, and a decorator (``@one_line_errors()``).
 
     Bad input (InputError) ends the process with exit code 2, a value that is not finite (FloatingPointError) with 1,
-    Ctrl-C with 130. Each repair of an input (RepairWarning) is a ``warning:`` line.
+    Ctrl-C with 130, SIGTERM with 143 (SIGHUP with 129), after temporary files were removed. Each repair of an input
+    (RepairWarning) is a ``warning:`` line.
 
     Args:
-        interrupted: what to say after Ctrl-C.
+        interrupted: what to say after Ctrl-C; begins with "stopped".
     """
     with warnings.catch_warnings():
         warnings.simplefilter("always", RepairWarning)
         warnings.showwarning = _show_warning
         try:
-            yield
+            with _orderly_end():
+                yield
         except InputError as error:
             _fail(f"error: {error}", 2, error)
         except FloatingPointError as error:
             _fail(f"error: {error}", 1, error)
+        except Terminated as error:
+            _fail(interrupted.replace("stopped", f"stopped by {error.signal.name}", 1), 128 + error.signal, error)
         except KeyboardInterrupt as error:
             _fail(interrupted, 130, error)
 

@@ -29,6 +29,7 @@ class RunOptions:
             another time than the start of the record.
         save_state: file for the state at the end.
         lai, start, stop, site_file, utc_offset, sun_check: as in ``load_forcing``.
+        overwrite: replace what lies where the result and the state go, whatever it is.
     """
 
     parameters: Path | None = None
@@ -41,6 +42,7 @@ class RunOptions:
     site_file: Path | None = None
     utc_offset: float | None = None
     sun_check: bool = True
+    overwrite: bool = False
 
 
 def run_file(
@@ -85,7 +87,7 @@ def run_file(
         raise InputError(f"{state}: is the state of {now.canopy_water.size} columns: give the state of one site")
     name = str(site.code or met.name)
     history = f"jlsm run {met.name}, spin-up of {years} years" + (f" from {state.name}" if state else "")
-    with io.OutputWriter(result, {"history": history}) as writer:
+    with io.OutputWriter(result, {"history": history}, options.overwrite) as writer:
         if now is None or years > 0:
             report(f"{name}: compile, spin up", 0, None)
             now = simulation.spin_up(params, forcing, site, years=years, state=now)
@@ -98,7 +100,7 @@ def run_file(
             report(name, steps.stop, forcing.steps)
         if options.save_state is not None:
             description = f"{name} after step {forcing.steps} of {met.name}"
-            io.save_state(now, options.save_state, site, forcing, description=description)
+            io.save_state(now, options.save_state, site, forcing, description=description, overwrite=options.overwrite)
     return forcing.steps
 
 

@@ -3,10 +3,11 @@
 This is the door; each kind of file has its own module behind it.
 """
 
+from jlsm.files import check_writable
 from jlsm.io.datasets import outputs_dataset, parameters_dataset
 from jlsm.io.met import load_forcing, load_site
 from jlsm.io.parameter_file import read_parameters, write_parameters
-from jlsm.io.result import OutputWriter, check_writable, to_dataset, write_dataset
+from jlsm.io.result import OutputWriter, to_dataset, write_dataset
 from jlsm.io.state_file import load_state, save_state
 
 __all__ = [

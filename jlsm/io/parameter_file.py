@@ -12,13 +12,15 @@ canopy_height = [0.3, 0.3, 0.4]  # a time series: one value per time step of the
 from __future__ import annotations
 
 import difflib
+import hashlib
 import os
 
 import jax.numpy as jnp
 import numpy as np
 
+from jlsm._version import package_version
 from jlsm.errors import InputError
-from jlsm.io.result import _part, check_writable
+from jlsm.files import check_writable, whole_file
 from jlsm.io.toml_file import read_toml
 from jlsm.parameters import (
     PARAMETERS,
@@ -93,13 +95,14 @@ def _numeric(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def write_parameters(params: Parameters, path: str | os.PathLike) -> None:
+def write_parameters(params: Parameters, path: str | os.PathLike, *, overwrite: bool = False) -> None:
     """Write all parameters as TOML, with unit and description beside them; reading them back gives the same bits.
 
     Raises:
-        InputError: the path cannot be written.
+        InputError: the path cannot be written, or a file lies there that this function did not write, or that was
+            changed since (and ``overwrite`` is not True).
     """
-    target = check_writable(path)
+    target = check_writable(path, None if overwrite else _is_ours, "parameter file as jlsm wrote it")
     lines: list[str] = []
     group = None
     for key, info in PARAMETERS.items():
@@ -108,14 +111,20 @@ def write_parameters(params: Parameters, path: str | os.PathLike) -> None:
             lines += ["", f"[{group}]"] if lines else [f"[{group}]"]
         value = np.asarray(get_parameter(params, key))
         lines.append(f"{info.name} = {_toml(value)}  # {info.unit}: {info.description}")
-    part = _part(target)
-    try:
-        part.write_text("\n".join(lines) + "\n", encoding="utf-8")
-        os.replace(part, target)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror}): choose another path") from error
-    finally:
-        part.unlink(missing_ok=True)
+    text = ("\n".join(lines) + "\n").encode()
+    with whole_file(target) as part:
+        part.write_bytes(_first_line(text) + text)
+
+
+def _first_line(text: bytes) -> bytes:
+    """Says which version wrote the text, and lets see whether somebody has changed it since."""
+    return f"# written by jlsm {package_version()}, sha256 {hashlib.sha256(text).hexdigest()}\n".encode()
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether ``write_parameters`` wrote a file, and nobody has changed it since."""
+    first, _, text = path.read_bytes().partition(b"\n")
+    return first.startswith(b"# written by jlsm ") and first.endswith(hashlib.sha256(text).hexdigest().encode())
 
 
 def _toml(value: np.ndarray | np.floating) -> str:

@@ -19,6 +19,7 @@ from jaxtyping import Array
 from jlsm._version import package_version
 from jlsm.constants import SNOW_LAYERS, SOIL_LAYER_THICKNESS
 from jlsm.errors import InputError
+from jlsm.files import check_writable, discard, part_of, reason_of
 from jlsm.forcing import Forcing, Site
 from jlsm.outputs import Outputs, output_fields
 from jlsm.parameters import PARAMETERS, Parameters, get_parameter
@@ -202,45 +203,19 @@ def _describe_parameters(dataset: xr.Dataset, params: Parameters, columns: int, 
             raise ValueError(f"parameter {key} has {value.shape[0]} time steps, forcing {keep.size}: give as many")
 
 
-def check_writable(path: str | os.PathLike) -> Path:
-    """The path behind links, after trying to create a file beside it; call it before a long run.
+def is_result(path: Path) -> bool:
+    """Whether a file is a result of jlsm: NetCDF that carries its version, and no saved state."""
+    attributes = global_attributes(path)
+    return "jlsm_version" in attributes and "kind" not in attributes
 
-    Raises:
-        InputError: the folder does not exist or may not be written, or the path is no ordinary file.
-    """
-    target = Path(os.path.realpath(os.fspath(path)))
+
+def global_attributes(path: Path) -> dict[str, object]:
+    """Global attributes of a NetCDF file; empty where it is none."""
     try:
-        exists = _exists(target)
-        if exists and not target.is_file():
-            raise InputError(f"{path}: cannot be written, it is not an ordinary file: choose another path")
-        if not target.parent.is_dir():
-            remedy = "choose another path" if target.parent.exists() else "create it"
-            raise InputError(f"{path}: cannot be written, there is no folder {target.parent}: {remedy}")
-        if exists and not os.access(target, os.W_OK):
-            raise InputError(f"{path}: cannot be written, the file is read-only: choose another path")
-        probe = _part(target)
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror}): choose another path") from error
-    return target
-
-
-def _exists(target: Path) -> bool:
-    """Whether there is something at the path; OSError where there can be nothing, as when its name is too long.
-
-    The probe has a shorter name than the target may have, and ``Path.exists`` of newer Pythons says only False.
-    """
-    try:
-        os.lstat(target)
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    return True
-
-
-def _part(target: Path) -> Path:
-    """The temporary file beside the target."""
-    return target.with_name(f".{target.name[:200]}.{os.getpid()}.part")
+        with netCDF4.Dataset(path) as dataset:
+            return {name: dataset.getncattr(name) for name in dataset.ncattrs()}
+    except (OSError, RuntimeError, ValueError, AttributeError):  # whatever a foreign file makes the library say
+        return {}
 
 
 class OutputWriter:
@@ -252,17 +227,19 @@ class OutputWriter:
     Args:
         path: where the finished file shall be.
         attributes: further global attributes (``history``).
+        overwrite: replace a file that is there, whatever it is; without it, only a result of jlsm is replaced.
 
     Raises:
-        InputError: the path cannot be written, on construction or when the disk fills up.
+        InputError: the path cannot be written, on construction or when the disk fills up; a file that is no result
+            of jlsm lies there.
     """
 
-    def __init__(self, path: str | os.PathLike, attributes: dict[str, str] | None = None):
+    def __init__(self, path: str | os.PathLike, attributes: dict[str, str] | None = None, overwrite: bool = False):
         self.path = path
         self.attributes = attributes or {}
         self.steps = 0
-        self._target = check_writable(path)
-        self._file = _part(self._target)
+        self._target = check_writable(path, None if overwrite else is_result, "result of jlsm")
+        self._file = part_of(self._target)
         self._open: netCDF4.Dataset | None = None
         self._origin = np.datetime64(0, "s")
 
@@ -277,7 +254,9 @@ class OutputWriter:
             else:
                 self._extend(self._open, dataset)
         except (OSError, RuntimeError) as error:
-            raise InputError(f"{self.path}: cannot be written ({error}): free space or choose another path") from error
+            raise InputError(
+                f"{self.path}: cannot be written ({reason_of(error)}): free space or choose another path"
+            ) from error
         self.steps += dataset.sizes["time"]
 
     def _create(self, dataset: xr.Dataset) -> None:
@@ -319,17 +298,18 @@ class OutputWriter:
             if kind is None and self._open is not None:
                 os.replace(self._file, self._target)
         except (OSError, RuntimeError) as failure:
-            raise InputError(f"{self.path}: cannot be written ({failure}): choose another path") from failure
+            raise InputError(f"{self.path}: cannot be written ({reason_of(failure)}): choose another path") from failure
         finally:
-            self._file.unlink(missing_ok=True)
+            discard(self._file)
 
 
-def write_dataset(data: xr.Dataset | Iterable[xr.Dataset], path: str | os.PathLike) -> None:
+def write_dataset(data: xr.Dataset | Iterable[xr.Dataset], path: str | os.PathLike, *, overwrite: bool = False) -> None:
     """Write a dataset, or consecutive datasets along time, to a NetCDF file; whole or not at all.
 
     Raises:
-        InputError: the path cannot be written.
+        InputError: the path cannot be written, or a file that is no result of jlsm lies there (and ``overwrite`` is
+            not True).
     """
-    with OutputWriter(path) as writer:
+    with OutputWriter(path, overwrite=overwrite) as writer:
         for dataset in [data] if isinstance(data, xr.Dataset) else data:
             writer.append(dataset)

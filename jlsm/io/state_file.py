@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import warnings
+from pathlib import Path
 
 import jax.numpy as jnp
 import netCDF4
@@ -12,11 +13,16 @@ import numpy as np
 
 from jlsm._version import package_version
 from jlsm.errors import InputError, RepairWarning
+from jlsm.files import check_writable, digest, reason_of, whole_file
 from jlsm.forcing import Forcing, Site
-from jlsm.io.result import _part, check_writable
+from jlsm.io.result import global_attributes
 from jlsm.state import State, initial_state
 
 _KIND = "jlsm state"
+_DIGEST = "sha256"
+"""attribute with the digest of all fields and all other attributes"""
+_ROUNDING = 1e-4
+"""by which rounding may carry a field out of its range, in its unit"""
 
 
 def save_state(
@@ -26,6 +32,7 @@ def save_state(
     forcing: Forcing | None = None,
     *,
     description: str = "",
+    overwrite: bool = False,
 ) -> None:
     """Write every field of a state at its full precision; whole or not at all.
 
@@ -35,33 +42,32 @@ def save_state(
         site: where the state belongs; its code is kept as the attribute ``site_code``.
         forcing: what led to the state; the end of its last step is kept as the attribute ``time``.
         description: free text, kept as an attribute.
+        overwrite: replace a file that is there, whatever it is; without it, only a saved state is replaced.
 
     Raises:
-        InputError: the path cannot be written.
+        InputError: the path cannot be written, or a file that is no saved state lies there.
     """
-    target = check_writable(path)
-    part = _part(target)
-    try:
-        with netCDF4.Dataset(part, "w") as dataset:
-            dataset.setncatts({"kind": _KIND, "jlsm_version": package_version(), "description": description})
-            if site is not None:
-                dataset.site_code = _codes(site)
-            if forcing is not None:
-                dataset.time = _times(forcing, end=True)
-                dataset.time_zone = "local standard time"
-            for name in _names():
-                values = np.asarray(getattr(state, name))
-                dimensions = tuple(f"{name}_{axis}" for axis in range(values.ndim))
-                for dimension, length in zip(dimensions, values.shape, strict=True):
-                    dataset.createDimension(dimension, length)
-                variable = dataset.createVariable(name, values.dtype, dimensions)
-                variable.set_auto_maskandscale(False)
-                variable[...] = values
-        os.replace(part, target)
-    except (OSError, RuntimeError) as error:
-        raise InputError(f"{path}: cannot be written ({error}): choose another path") from error
-    finally:
-        part.unlink(missing_ok=True)
+    target = check_writable(path, None if overwrite else is_state, "saved state of jlsm")
+    attributes = {"kind": _KIND, "jlsm_version": package_version(), "description": description}
+    if site is not None:
+        attributes["site_code"] = _codes(site)
+    if forcing is not None:
+        attributes |= {"time": _times(forcing, end=True), "time_zone": "local standard time"}
+    fields = {name: np.asarray(getattr(state, name)) for name in _names()}
+    with whole_file(target) as part, netCDF4.Dataset(part, "w") as dataset:
+        dataset.setncatts(attributes | {_DIGEST: digest(attributes, fields)})
+        for name, values in fields.items():
+            dimensions = tuple(f"{name}_{axis}" for axis in range(values.ndim))
+            for dimension, length in zip(dimensions, values.shape, strict=True):
+                dataset.createDimension(dimension, length)
+            variable = dataset.createVariable(name, values.dtype, dimensions)
+            variable.set_auto_maskandscale(False)
+            variable[...] = values
+
+
+def is_state(path: Path) -> bool:
+    """Whether a file is a state that ``save_state`` wrote."""
+    return global_attributes(path).get("kind") == _KIND
 
 
 def load_state(path: str | os.PathLike, site: Site | None = None, forcing: Forcing | None = None) -> State:
@@ -77,8 +83,9 @@ def load_state(path: str | os.PathLike, site: Site | None = None, forcing: Forci
         forcing: what the run goes on with; it should start when the state's run ended.
 
     Raises:
-        InputError: not a state file, a field missing, of the wrong shape or type, or not finite; a float64 state
-            while the default dtype is float32.
+        InputError: not a state file; bytes that changed since it was written; a field missing, of the wrong shape or
+            type, not finite, or outside the range that ``State`` declares for it; a float64 state while the default
+            dtype is float32.
     """
     file = os.fspath(path)
     if not os.path.isfile(file):
@@ -89,12 +96,14 @@ def load_state(path: str | os.PathLike, site: Site | None = None, forcing: Forci
             if getattr(dataset, "kind", None) != _KIND:
                 raise InputError(f"{file}: is not a jlsm state: give a file that jlsm saved (--save-state)")
             values = {name: dataset.variables[name][...] for name in _names() if name in dataset.variables}
-            origin = {name: str(getattr(dataset, name, "")) for name in ("site_code", "time")}
+            attributes = {name: str(dataset.getncattr(name)) for name in dataset.ncattrs()}
     except InputError:
         raise
-    except (OSError, RuntimeError) as error:
-        raise InputError(f"{file}: cannot be read as NetCDF ({error}): save the state again") from error
+    except (OSError, RuntimeError, ValueError, AttributeError) as error:
+        raise InputError(f"{file}: cannot be read as NetCDF ({reason_of(error)}): save the state again") from error
+    origin = {name: attributes.get(name, "") for name in ("site_code", "time")}
     _check(file, values)
+    _check_digest(file, attributes, values)
     _check_origin(file, origin, site, forcing)
     return State(**{name: jnp.asarray(value, dtype=float) for name, value in values.items()})
 
@@ -123,6 +132,48 @@ def _check(file: str, values: dict[str, np.ndarray]) -> None:
             )
         if not np.isfinite(value).all():
             raise InputError(f"{file}: state field {name} is not finite: spin up again")
+        _check_range(file, name, value)
+    _check_ice(file, values)
+
+
+def _check_range(file: str, name: str, value: np.ndarray) -> None:
+    """Raise InputError where a field leaves the range that ``State`` declares for it."""
+    metadata = {field.name: field.metadata for field in dataclasses.fields(State)}[name]
+    lower, upper, unit = metadata["lower"], metadata["upper"], metadata["units"]
+    bad = (value < lower - _ROUNDING) | (value > upper + _ROUNDING)
+    if bad.any():
+        raise InputError(
+            f"{file}: state field {name} = {value[bad].flat[0]:g} {unit}, believed from {lower:g} to {upper:g}: "
+            "spin up again, or give another state"
+        )
+
+
+def _check_ice(file: str, values: dict[str, np.ndarray]) -> None:
+    """Raise InputError where more water is frozen than there is."""
+    for whole, frozen in (("soil_moisture", "soil_ice"), ("canopy_water", "canopy_ice")):
+        excess = values[frozen] - values[whole]
+        at = np.unravel_index(int(np.argmax(excess)), excess.shape)
+        if excess[at] > _ROUNDING:
+            raise InputError(
+                f"{file}: state field {frozen} = {values[frozen][at]:g} is more than {whole} = {values[whole][at]:g}: "
+                "spin up again, or give another state"
+            )
+
+
+def _check_digest(file: str, attributes: dict[str, str], values: dict[str, np.ndarray]) -> None:
+    """Raise InputError where a file is not as it was written; warn where that cannot be told, or of another version."""
+    facts, written = {k: v for k, v in attributes.items() if k != _DIGEST}, attributes.get(_DIGEST)
+    version = facts.get("jlsm_version", "unknown")
+    if written is None:
+        _warn(f"{file}: has no digest (written by jlsm {version}): its values are believed as they are")
+    elif written != digest(facts, values):
+        raise InputError(f"{file}: has changed since it was written: restore it, or spin up again")
+    if version != package_version():
+        _warn(f"{file}: was written by jlsm {version}, this is {package_version()}: a run that goes on may differ")
+
+
+def _warn(message: str) -> None:
+    warnings.warn(message, RepairWarning, stacklevel=4)
 
 
 def _codes(site: Site) -> str:

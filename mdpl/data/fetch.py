@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from jlsm.errors import InputError
+from jlsm.files import remove_leftovers
 from mdpl.data.climate import FIVE_CROPS
 from mdpl.data.download import NotOnServer, ResumingDownloader
-from mdpl.files import ProgressReport, write_text
+from mdpl.files import ProgressReport, locked, write_text
 
 BASE_URL = "https://thredds.nci.org.au/thredds/fileServer/ks32/CLEX_Data/PLUMBER2/v1-0"
 """file server of the release, without registration; ``Met/`` and ``Flux/`` below it hold ``<record>_Met.nc``,
@@ -85,7 +86,8 @@ def fetch_sites(
         The files, Met before Flux, in the order of the codes.
 
     Raises:
-        InputError: an unknown site, no network, a file the server lacks or that is not what its checksum says.
+        InputError: an unknown site, no network, a file the server lacks or that is not what its checksum says, a folder
+            that cannot be written or where another process is at work.
     """
     sites = _wanted_sites(codes)
     folder = folder or default_folder()
@@ -95,7 +97,9 @@ def fetch_sites(
     except OSError as error:
         raise InputError(f"{folder}: cannot be made ({error.strerror}): choose another folder") from error
     downloader = ResumingDownloader(attempts, pause, progress=progress)
-    return [path for site in sites for path in _fetch_site(site, folder, url, downloader)]
+    with locked(folder):
+        remove_leftovers(folder)
+        return [path for site in sites for path in _fetch_site(site, folder, url, downloader)]
 
 
 def _wanted_sites(codes: Iterable[str]) -> list[Plumber2Site]:
@@ -171,7 +175,10 @@ def _read_checksums(folder: Path) -> dict[str, str]:
     path = folder / CHECKSUMS
     if not path.is_file():
         return {}
-    lines = [line.split() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    try:
+        lines = [line.split() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read as UTF-8 text ({error}): correct or delete it") from error
     bad = [line for line in lines if len(line) != 2 or not line[1].startswith("sha256:")]
     if bad:
         raise InputError(f"{path}: line {' '.join(bad[0])!r}: expected 'NAME sha256:DIGEST': correct or delete it")

@@ -10,24 +10,26 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import tempfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from jlsm.errors import InputError
+from jlsm.files import check_writable, discard, part_of, remove_leftovers
 from mdpl.data.climate import FIVE_CROPS, site_climate
 from mdpl.data.flux_tower import observe
 from mdpl.data.pairs import FLUX_LONG_NAMES, synthetic_forcing, synthetic_site, write_flux, write_met, write_truth
 from mdpl.data.truth import SEED, hidden_truth
 from mdpl.data.weather import Weather, generate_weather
-from mdpl.files import ProgressReport, write_whole
+from mdpl.files import ProgressReport, locked, write_whole
 
 FIRST_YEAR, LAST_YEAR = 2001, 2004
 """one year to settle, two to train on, one to test"""
+KINDS = ("Met", "Truth", "Flux")
+"""files of a site"""
 SPINUP_YEARS = 3
 FluxModel = Callable[..., dict[str, np.ndarray]]
 """``model(params, forcing, site, report) -> {flux: [time, sites]}`` on stacked sites"""
@@ -49,7 +51,7 @@ def five_crops_synthetic(progress: ProgressReport | None = None) -> Path:
     folder = cache_folder() / f"five_crops_synthetic-{content_key()}"
     if is_complete(folder):
         return folder
-    making = _temporary_folder(folder.parent)
+    making = _temporary_folder(folder)
     try:
         write_synthetic(making, progress=progress)
         try:
@@ -58,18 +60,22 @@ def five_crops_synthetic(progress: ProgressReport | None = None) -> Path:
             for file in making.glob("*.nc"):
                 file.replace(folder / file.name)
     finally:
-        shutil.rmtree(making, ignore_errors=True)
+        discard(making)
     return folder
 
 
-def _temporary_folder(parent: Path) -> Path:
+def _temporary_folder(folder: Path) -> Path:
     """A folder of this process alone, in which the set is made; it gets its name when it is complete."""
     try:
-        parent.mkdir(parents=True, exist_ok=True)
-        return Path(tempfile.mkdtemp(prefix=".making-", dir=parent))
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(folder.parent)
+        part = part_of(folder)
+        discard(part)
+        part.mkdir()
+        return part
     except OSError as error:
         raise InputError(
-            f"{parent}: cannot be written ({error.strerror}): set MDPL_CACHE to a folder of yours"
+            f"{folder.parent}: cannot be written ({error.strerror}): set MDPL_CACHE to a folder of yours"
         ) from error
 
 
@@ -95,13 +101,13 @@ def content_key() -> str:
 
 def record_names() -> tuple[str, ...]:
     """``<SITE>-syn_2001-2004_synthetic`` of the five sites."""
-    return tuple(f"{code}-syn_{FIRST_YEAR}-{LAST_YEAR}_synthetic" for code in FIVE_CROPS)
+    return tuple(_file_name(code, (FIRST_YEAR, LAST_YEAR), "").removesuffix("_.nc") for code in FIVE_CROPS)
 
 
 def is_complete(folder: Path) -> bool:
     """Whether the folder holds every file (each was renamed into place when whole)."""
-    kinds = ("Met", "Flux", "Truth")
-    return all((folder / f"{record}_{kind}.nc").is_file() for record in record_names() for kind in kinds)
+    years = (FIRST_YEAR, LAST_YEAR)
+    return all((folder / _file_name(code, years, kind)).is_file() for code in FIVE_CROPS for kind in KINDS)
 
 
 def write_synthetic(
@@ -121,9 +127,13 @@ def write_synthetic(
 
     Returns:
         The files written.
+
+    Raises:
+        InputError: the folder cannot be written, or a file of one of these names lies there that is not of this set.
     """
     report = progress or (lambda text, done, total: None)
     _make(folder)
+    _check_targets(folder / _file_name(code, years, kind) for code in FIVE_CROPS for kind in KINDS)
     weather = {}
     for i, code in enumerate(FIVE_CROPS):
         report("synthetic weather", i, len(FIVE_CROPS))
@@ -203,25 +213,45 @@ def _write_site(folder: Path, code: str, years, weather: Weather, fluxes: dict, 
     values, flags = observe(fluxes, weather.Wind, weather.Precip, weather.SWdown, rng)
     origin = {"generator": f"mdpl.data, {content_key()}"}
     hidden = {f"truth_{key.replace('.', '_')}": value for key, value in truth.items()}
-    record = f"{code}-syn_{years[0]}-{years[1]}_synthetic"
     writers = {
         "Met": lambda part: write_met(part, code, weather, origin),
         "Truth": lambda part: write_truth(part, code, weather.days, fluxes, origin | hidden),
         "Flux": lambda part: write_flux(part, code, weather.days, values, flags, origin | hidden),
     }
+    paths = {kind: folder / _file_name(code, years, kind) for kind in writers}
     for kind, write in writers.items():
-        write_whole(folder / f"{record}_{kind}.nc", write)
-    return [folder / f"{record}_{kind}.nc" for kind in writers]
+        write_whole(paths[kind], write)
+    return list(paths.values())
+
+
+def _file_name(code: str, years: tuple[int, int], kind: str) -> str:
+    return f"{code}-syn_{years[0]}-{years[1]}_synthetic_{kind}.nc"
 
 
 def copy_synthetic(source: Path, folder: Path) -> list[Path]:
-    """The files of ``source`` copied to ``folder``, each appearing when it is whole."""
+    """The files of ``source`` copied to ``folder``, each appearing when it is whole.
+
+    Raises:
+        InputError: the folder cannot be written, or a file of one of these names lies there that is not of this set.
+    """
     _make(folder)
-    copies = []
-    for file in sorted(source.glob("*.nc")):
-        write_whole(folder / file.name, lambda part, file=file: shutil.copyfile(file, part))
-        copies.append(folder / file.name)
-    return copies
+    files = sorted(source.glob("*.nc"))
+    _check_targets(folder / file.name for file in files)
+    with locked(folder):
+        for file in files:
+            write_whole(folder / file.name, lambda part, file=file: shutil.copyfile(file, part))
+    return [folder / file.name for file in files]
+
+
+def _check_targets(paths: Iterable[Path]) -> None:
+    """Raise InputError where a file of somebody else's lies at one of these paths, or it cannot be written."""
+    from jlsm.io.result import global_attributes
+
+    def ours(path: Path) -> bool:
+        return str(global_attributes(path).get("generator", "")).startswith("mdpl.data")
+
+    for path in paths:
+        check_writable(path, ours, "file of the embedded set")
 
 
 def _make(folder: Path) -> None:

@@ -10,7 +10,9 @@ from pathlib import Path
 import xarray as xr
 
 import jlsm
-from mdpl.files import write_text
+from jlsm.files import check_writable
+from mdpl.files import locked, write_text
+from mdpl.files.mark import record
 from mdpl.report.figures import (
     Observed,
     Picture,
@@ -23,7 +25,8 @@ from mdpl.report.figures import (
 )
 from mdpl.report.style import FLUX_NAMES
 from mdpl.report.tables import changes, score_lines, surrogate_gaps
-from mdpl.runs.directory import STAGES, Run, read_run
+from mdpl.runs.claim import REPORT_FILE, STAGES, cycles_file
+from mdpl.runs.directory import Run, read_run
 from mdpl.towers.observations import TARGETS
 
 SYNTHETIC_SUFFIX = "-syn"
@@ -45,13 +48,24 @@ def write_report(run_dir: str | Path) -> Path:
         The path of the page. It needs no other file and no network.
 
     Raises:
-        InputError: one of these files is missing or not what a calibration writes.
+        InputError: one of these files is missing, or not what the run of this directory left; another process is at
+            work there; a ``report.html`` that is none of ours lies there.
     """
     run = read_run(run_dir)
-    page = render(run)
-    path = run.directory / "report.html"
-    write_text(path, page)
+    with locked(run.directory):
+        path = run.directory / REPORT_FILE
+        check_writable(path, _is_report, "report of mdpl")
+        page = render(run)
+        run.check_model_files()
+        write_text(path, page)
+        record(run.directory, [REPORT_FILE])
     return path
+
+
+def _is_report(path: Path) -> bool:
+    """Whether a page is one of these."""
+    with path.open("rb") as stream:
+        return b"<title>Calibration at " in stream.read(1000)
 
 
 def render(run: Run) -> str:
@@ -209,7 +223,7 @@ def _cycles(run: Run, observed: dict[str, Observed]) -> list[tuple[str, Picture]
     pictures = []
     for site in run.sites:
         alt = f"Mean seasonal and diurnal cycles at {site}"
-        left = run.directory / f"cycles_{site}.png"
+        left = run.directory / cycles_file(site)
         if site in observed:
             pictures.append((site, picture(observed[site].figure, alt)))
         elif left.is_file():

@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 from mdpl.report.style import CALIBRATED, DEFAULT, FLUX_NAMES, FONT, OBSERVED, save, site_style
 from mdpl.report.tables import by_stage
 from mdpl.report.taylor import TaylorPair, taylor_diagram
-from mdpl.runs.directory import STAGES
+from mdpl.runs.claim import STAGES, cycles_file
 from mdpl.runs.rows import EpochRow
 from mdpl.scores.evaluation import MetricRow
 from mdpl.towers.intervals import DAY, Alignment, TimeAxis, align, means_at, model_time
@@ -45,7 +45,7 @@ def draw_run(directory: Path, groups: list[Group], judgement: Judgement, losses:
     for tower, split in (pair for group in groups for pair in zip(group.towers, group.splits, strict=True)):
         runs = {stage: judgement.fluxes[tower.label, stage] for stage in STAGES}
         cycles = draw_cycles(tower.label, tower.observations, model_time(tower.forcing), split, runs)
-        save(cycles, directory / f"cycles_{tower.label}.png")
+        save(cycles, directory / cycles_file(tower.label))
 
 
 def taylor_pairs(metrics: list[MetricRow], flux: str, period: str, target: str) -> list[TaylorPair]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +13,22 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from jlsm.errors import InputError
+from jlsm.files import digest
 from jlsm.parameters import PARAMETERS
 from mdpl.config import Config, load_config
 from mdpl.files import read_rows, write_rows, write_text
+from mdpl.files.mark import check_recorded, read_mark, record, write_mark
+from mdpl.runs.claim import (
+    CONFIG_FILE,
+    COURSES_FILE,
+    LOSSES_FILE,
+    METRICS_FILE,
+    PARAMETERS_FILE,
+    STAGES,
+    STOP_FILE,
+    model_file,
+    run_files,
+)
 from mdpl.runs.rows import CourseRow, EpochRow, ParameterRow
 from mdpl.scores.evaluation import MetricRow
 from mdpl.unknowns.search_space import SearchSpace
@@ -24,37 +36,6 @@ from mdpl.unknowns.time_varying import UnknownsLayout
 
 if TYPE_CHECKING:
     import xarray
-
-CONFIG_FILE, METRICS_FILE, PARAMETERS_FILE, COURSES_FILE, LOSSES_FILE, STOP_FILE = (
-    "config.toml", "metrics.csv", "parameters.csv", "parameters_seasonal.csv", "loss.csv", "stopped.json",
-)  # fmt: skip
-STAGES = ("default", "calibrated")
-"""what the land surface model was run with over the whole record"""
-
-
-def create_run_directory(path: str | Path, overwrite: bool = False, resume: bool = False) -> Path:
-    """Make the directory, with ``checkpoints/`` (empty, unless a run is resumed).
-
-    Raises:
-        InputError: it holds an earlier run (and neither ``overwrite`` nor ``resume`` is True), holds none to resume,
-            or cannot be written.
-    """
-    path = Path(path)
-    earlier = (path / CONFIG_FILE).exists()
-    if earlier and not overwrite and not resume:
-        raise InputError(
-            f"{path}: holds an earlier run: choose another -o RUN_DIR, go on with --resume, or add --overwrite"
-        )
-    if resume and not earlier:
-        raise InputError(f"{path}: holds no run to resume: leave out --resume, or give its directory with -o")
-    try:
-        if not resume and (path / "checkpoints").exists():
-            shutil.rmtree(path / "checkpoints")
-        (path / "checkpoints").mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror}): choose another -o RUN_DIR") from error
-    return path
-
 
 # ---- writing --------------------------------------------------------------------------------------
 
@@ -89,6 +70,19 @@ def write_stop(directory: Path, details: dict) -> Path:
     path = directory / STOP_FILE
     write_text(path, json.dumps(details, indent=2) + "\n")
     return path
+
+
+def record_files(directory: Path, config: Config, sites: Iterable[str]) -> None:
+    """Note in the directory's mark what the run has left so far: what is read back is compared with it."""
+    mark = read_mark(directory)
+    if mark is not None:
+        write_mark(directory, dataclasses.replace(mark, settings=_settings_digest(config)))
+    record(directory, run_files(sites))
+
+
+def _settings_digest(config: Config) -> str:
+    """SHA-256 of the settings, without where files lie and which sites are shown: those a user may edit."""
+    return digest({key: value for key, value in vars(config).items() if key not in ("data", "output", "sites")}, {})
 
 
 def parameter_rows(
@@ -144,7 +138,11 @@ class Run:
 
     def model_file(self, site: str, stage: str) -> Path:
         """The LSM's output of a site with ``default`` or ``calibrated`` parameters."""
-        return self.directory / f"{site}_{stage}.nc"
+        return self.directory / model_file(site, stage)
+
+    def check_model_files(self) -> None:
+        """Raise InputError where a model file is not as the run of this directory left it."""
+        check_recorded(self.directory, [model_file(site, stage) for site in self.sites for stage in STAGES])
 
     def to_dataset(self) -> xarray.Dataset:
         """The model's output of all sites and stages as one dataset, with dimensions ``site`` and ``stage``.
@@ -160,6 +158,7 @@ class Run:
             return xr.concat(datasets, xr.Variable(name, list(labels)), join="outer", combine_attrs="drop_conflicts")
 
         stages = [joined([self._output(site, stage) for site in self.sites], "site", self.sites) for stage in STAGES]
+        self.check_model_files()
         return joined(stages, "stage", STAGES)
 
     def _output(self, site: str, stage: str) -> xarray.Dataset:
@@ -177,7 +176,8 @@ def read_run(directory: str | Path) -> Run:
     """Config and tables of a run directory.
 
     Raises:
-        InputError: no such directory; a file that is missing, empty or not what a calibration writes.
+        InputError: no such directory; a file that is missing, empty or not what a calibration writes; one of another
+            run, or changed since it was written (other than by lines appended to a table).
     """
     directory = Path(directory)
     if not directory.is_dir():
@@ -185,7 +185,7 @@ def read_run(directory: str | Path) -> Run:
     if not (directory / CONFIG_FILE).is_file():
         raise InputError(f"{directory / CONFIG_FILE}: no such file: {directory} is no run directory of mdpl calibrate")
     courses = directory / COURSES_FILE
-    return Run(
+    run = Run(
         directory=directory,
         config=load_config(directory / CONFIG_FILE),
         metrics=read_metrics(directory / METRICS_FILE),
@@ -193,6 +193,15 @@ def read_run(directory: str | Path) -> Run:
         losses=read_rows(directory / LOSSES_FILE, EpochRow),
         courses=read_rows(courses, CourseRow) if courses.is_file() else [],
     )
+    tables = (METRICS_FILE, PARAMETERS_FILE, LOSSES_FILE, *((COURSES_FILE,) if courses.is_file() else ()))
+    check_recorded(directory, tables)
+    mark = read_mark(directory)
+    if mark is not None and mark.settings != _settings_digest(run.config):
+        raise InputError(
+            f"{directory / CONFIG_FILE}: its settings are not those of the run of this directory: restore it, or run "
+            "the calibration again"
+        )
+    return run
 
 
 def read_metrics(path: str | Path) -> list[MetricRow]:

@@ -14,7 +14,9 @@ from jlsm.errors import InputError
 from mdpl.calibration import CalibrationProgress, calibrate
 from mdpl.config import Config
 from mdpl.files import write_rows
+from mdpl.files.mark import record
 from mdpl.model_paths import ModelPath, lsm_path
+from mdpl.runs.claim import TRANSFER, TRANSFER_FILE, WITHOUT, check_claim, claimed
 from mdpl.scores.evaluation import MetricRow
 from mdpl.towers.load import Tower, find_site_files, load_towers
 from mdpl.training.judging import Judgement
@@ -42,7 +44,7 @@ def transfer(
         towers: sites in memory instead of ``config.data``.
         progress: callbacks of each calibration.
         stage: told which site is left out.
-        overwrite: write into folders that hold earlier runs.
+        overwrite: remove an earlier run that the folder holds (what is known to be of it) first.
 
     Returns:
         Scores; the stage is ``default`` or ``transferred``.
@@ -53,20 +55,23 @@ def transfer(
     config = config.check()
     if config.learner != "network":
         raise InputError(f"config: learner = {config.learner!r}: only the network's parameters can be transferred")
+    output = Path(config.output or "runs/transfer")
+    check_claim(output, TRANSFER, overwrite)
     towers = load_towers(find_site_files(config.data, config.sites), config.lai) if towers is None else towers
     if len(towers) < 2:
         raise InputError(f"transfer needs two sites or more, {len(towers)} given: add --sites or data")
     path = path or lsm_path()
-    output = Path(config.output or "runs/transfer")
     judgement = Judgement()
-    for held_out in towers:
-        stage(f"training without {held_out.label}")
-        others = [tower for tower in towers if tower is not held_out]
-        folder = output / f"without_{held_out.label}"
-        without = dataclasses.replace(config, output=str(folder), sites=tuple(tower.label for tower in others))
-        calibrate(without, path=path, towers=others, progress=progress, overwrite=overwrite)
-        _judge(judgement, held_out, folder, path, config)
-    write_rows(output / "transfer.csv", MetricRow, judgement.metrics)
+    with claimed(output, TRANSFER, [tower.label for tower in towers], overwrite) as output:
+        for held_out in towers:
+            stage(f"training without {held_out.label}")
+            others = [tower for tower in towers if tower is not held_out]
+            folder = output / f"{WITHOUT}{held_out.label}"
+            without = dataclasses.replace(config, output=str(folder), sites=tuple(tower.label for tower in others))
+            calibrate(without, path=path, towers=others, progress=progress)
+            _judge(judgement, held_out, folder, path, config)
+        write_rows(output / TRANSFER_FILE, MetricRow, judgement.metrics)
+        record(output, [TRANSFER_FILE])
     return judgement.metrics
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +22,7 @@ from jaxtyping import Array, Float
 
 from jlsm.constants import SOIL_LAYER_THICKNESS
 from jlsm.errors import InputError
+from jlsm.files import digest
 from jlsm.forcing import Forcing, Site
 from jlsm.outputs import Outputs, output_fields
 from jlsm.parameters import PARAMETERS, Parameters
@@ -152,6 +153,20 @@ class Surrogate:
     sizes: Sizes
     card: dict
 
+    @property
+    def identity(self) -> str:
+        """SHA-256 of all that its answers depend on."""
+        return digest(self._facts(), self._weights())
+
+    def _facts(self) -> dict[str, Any]:
+        bounds = [(PARAMETERS[key].lower, PARAMETERS[key].upper) for key in self.keys]
+        return {"format": FORMAT, "keys": self.keys, "fluxes": self.fluxes, "mean": self.mean, "std": self.std,
+                "bounds": bounds, "sizes": asdict(self.sizes)}  # fmt: skip
+
+    def _weights(self) -> dict[str, np.ndarray]:
+        leaves = jax.tree.leaves(nnx.state(self.network, nnx.Param))
+        return {f"w{i}": np.asarray(leaf) for i, leaf in enumerate(leaves)}
+
     def start(self, columns: int, dtype) -> SurrogateState:
         """The state before anything was heard, ``[:, columns]``."""
         past = len(inputs.MEMORY) * inputs.REMEMBERED
@@ -243,13 +258,7 @@ class Surrogate:
 
     def save(self, path: str | Path) -> None:
         """Weights, scales and card in one ``.npz`` file; whole or not at all."""
-        facts = {
-            "format": FORMAT, "keys": self.keys, "fluxes": self.fluxes, "mean": self.mean, "std": self.std,
-            "bounds": [(PARAMETERS[key].lower, PARAMETERS[key].upper) for key in self.keys],
-            "sizes": asdict(self.sizes), "card": self.card,
-        }  # fmt: skip
-        leaves = jax.tree.leaves(nnx.state(self.network, nnx.Param))
-        write_archive(Path(path), facts, {f"w{i}": leaf for i, leaf in enumerate(leaves)})
+        write_archive(Path(path), self._facts() | {"card": self.card}, self._weights())
 
 
 def _steps_per_day(forcing: Forcing) -> tuple[int, ...]:
@@ -301,7 +310,7 @@ def surrogate_path(surrogate: Surrogate) -> ModelPath:
 
     Its windows are whole days, half-hourly or hourly; outputs it does not give are None.
     """
-    return ModelPath(surrogate.simulate, surrogate.spin_up)
+    return ModelPath(surrogate.simulate, surrogate.spin_up, identity=surrogate.identity)
 
 
 def with_card(surrogate: Surrogate, card: dict) -> Surrogate:

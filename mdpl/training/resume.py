@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import warnings
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jlsm.errors import InputError
+from jlsm._version import package_version
+from jlsm.errors import InputError, RepairWarning
 from mdpl.config import modern_settings
 from mdpl.runs.rows import EpochRow
 from mdpl.training.checkpoints import Arrays, Checkpoints, Facts, named_arrays, rebuild
@@ -24,6 +26,8 @@ def save_checkpoint(checkpoints: Checkpoints, problem: Problem, now: TrainingSta
     facts = {
         "settings": _settings(problem),
         "data": data_digest(problem),
+        "version": package_version(),
+        "path": problem.path.identity,
         "epoch": now.epoch,
         "stale": now.stale,
         "draws": now.draws,
@@ -37,8 +41,19 @@ def save_checkpoint(checkpoints: Checkpoints, problem: Problem, now: TrainingSta
 
 
 def restore_checkpoint(problem: Problem, optimiser: Optimiser, arrays: Arrays, facts: Facts) -> TrainingState:
-    """The state a checkpoint holds. Raises InputError: it is of other settings, data or version."""
-    _check_settings(problem, facts)
+    """The state a checkpoint holds; one of another version of the package is told by a ``RepairWarning``.
+
+    Raises:
+        InputError: it is of other settings, data, or another surrogate; it lacks something.
+    """
+    try:
+        _check_settings(problem, facts)
+        return _restored(problem, optimiser, arrays, facts)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"checkpoint: incomplete ({error!r}): start again with --overwrite") from error
+
+
+def _restored(problem: Problem, optimiser: Optimiser, arrays: Arrays, facts: Facts) -> TrainingState:
     weights, moments = optimiser.initial()
     starts = [task.runner.spin_up(task.default, years=0) for task in problem.tasks]  # only their structure counts
     blank = TrainingState(
@@ -89,3 +104,9 @@ def _check_settings(problem: Problem, facts: Facts) -> None:
             )
     if facts["data"] != data_digest(problem):
         raise InputError("checkpoint: forcing or observations have changed since: start again with --overwrite")
+    if facts.get("path", problem.path.identity) != problem.path.identity:
+        raise InputError("checkpoint: of a training through another surrogate: start again with --overwrite")
+    version = facts.get("version", package_version())  # 0.1.0 did not say
+    if version != package_version():
+        message = f"checkpoint: written by version {version}, this is {package_version()}: numbers may differ slightly"
+        warnings.warn(message, RepairWarning, stacklevel=3)

@@ -25,6 +25,7 @@ from jlsm.errors import InputError
 from jlsm.forcing import Forcing
 from jlsm.parameters import Parameters
 from mdpl.files import read_archive, write_archive
+from mdpl.files.mark import check_recorded
 from mdpl.towers.features import ATTRIBUTE_SCALES, IGBP, SERIES_SCALES, TEXTURES, Features, site_features
 from mdpl.towers.load import Tower
 from mdpl.towers.split import Split
@@ -181,11 +182,13 @@ def load_generator(run_directory: str | Path) -> TrainedGenerator:
     """The generator that a run with ``learner = "network"`` left.
 
     Raises:
-        InputError: no such file, unreadable, or from another version's features.
+        InputError: no such file, unreadable, not as the run of this directory left it, or from another version's
+            features.
     """
     path = Path(run_directory) / GENERATOR_FILE
     absent = "give a finished run directory with learner = 'network'"
     shape, weights = read_archive(path, "train again" if path.is_file() else absent)
+    check_recorded(path.parent, [GENERATOR_FILE])
     try:
         layout: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in shape.pop("layout").items()}
         network = PureGenerator(GeneratorShape(layout=UnknownsLayout(**layout), **shape))

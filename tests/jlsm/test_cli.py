@@ -198,7 +198,7 @@ def test_a_fault_in_mid_run_leaves_the_old_result(model, folder, monkeypatch):
             yield steps, bad, state
 
     monkeypatch.setattr(model, "stream", broken)
-    result = run_unwatched("m.nc", "-o", "o.nc")
+    result = run_unwatched("m.nc", "-o", "o.nc", "--overwrite")
     assert result.exit_code == 1
     assert result.stderr == (
         "error: XX-Tst: Qle is not finite at 2004-02-28T21:30: please report it with the Met file\n"

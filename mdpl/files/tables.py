@@ -1,52 +1,20 @@
-"""Files of mdpl: each appears under its name when it is whole, or not at all.
-
-- ``write_whole``: any file
-- ``write_rows``, ``read_rows``: a CSV table whose lines are the instances of one dataclass
-- ``write_archive``, ``read_archive``: named arrays and facts about them, in one ``.npz`` file
-"""
+"""Tables: a CSV file whose lines are the instances of one dataclass."""
 
 from __future__ import annotations
 
 import csv
 import dataclasses
-import json
-import os
 import typing
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TypeVar
-from zipfile import BadZipFile
 
 import numpy as np
 
 from jlsm.errors import InputError
+from mdpl.files.whole import write_whole
 
 Row = TypeVar("Row")
-ProgressReport = Callable[[str, int, int | None], object]
-"""called with (what is going on, steps or bytes done, how many in all or None)"""
-
-
-def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
-    """Let ``write`` make a temporary file beside ``path``, then rename it.
-
-    Raises:
-        InputError: the file cannot be written; nothing is left behind.
-    """
-    part = path.with_name(f".{path.stem}.part{path.suffix}")
-    try:
-        write(part)
-        os.replace(part, path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise InputError(f"{path}: cannot be written ({error.strerror or error}): free space or choose -o") from error
-
-
-def write_text(path: Path, text: str) -> None:
-    """A text file (UTF-8)."""
-    write_whole(path, lambda part: part.write_text(text, encoding="utf-8"))
-
-
-# ---- tables ---------------------------------------------------------------------------------------
 
 
 def write_rows(path: Path, kind: type[Row], rows: Iterable[Row]) -> None:
@@ -131,42 +99,3 @@ def _number(path: Path, line: int, record: dict[str, str], name: str) -> float:
         return float(record[name])
     except ValueError as error:
         raise InputError(f"{path}: line {line}: {name} = {record[name]!r}: not a number: restore the file") from error
-
-
-# ---- arrays ---------------------------------------------------------------------------------------
-
-FACTS = "about"
-"""entry of an archive that holds its facts as JSON"""
-
-
-def write_archive(path: Path, facts: dict[str, Any], arrays: dict[str, Any]) -> None:
-    """Named arrays, and facts (anything JSON can hold) about them, in one ``.npz`` file."""
-
-    def write(part: Path) -> None:
-        with part.open("wb") as stream:
-            entries: dict[str, Any] = {FACTS: json.dumps(facts)} | {n: np.asarray(leaf) for n, leaf in arrays.items()}
-            np.savez(stream, **entries)
-
-    write_whole(path, write)
-
-
-def read_archive(path: Path, remedy: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Facts and arrays of a file of ``write_archive``.
-
-    Args:
-        path: the file.
-        remedy: what a user can do where it is missing or damaged, for the error.
-
-    Raises:
-        InputError: no such file, damaged, or another program's.
-    """
-    if not path.is_file():
-        raise InputError(f"{path}: no such file: {remedy}")
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            facts = json.loads(str(stored[FACTS]))
-            arrays = {name: stored[name] for name in stored.files if name != FACTS}
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
-        reason = "no facts in it: an older version's" if isinstance(error, KeyError) else error
-        raise InputError(f"{path}: not a readable file of this version ({reason}): {remedy}") from error
-    return facts, arrays

@@ -1,0 +1,150 @@
+"""A lock on a folder: one process at a time writes there, and a process that has died holds nothing.
+
+The lock is the kernel's (``flock``), which lets go of it however the process ends. A text in the lock file says who
+has it. Where a file system keeps no locks, or each host its own, that text decides: the holder is gone if it was a
+process of this machine that no longer runs, or if it has not touched the file for five minutes (it does so every
+thirty seconds).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from jlsm.errors import InputError
+from jlsm.files import discard, host_token, is_alive, part_of
+
+try:
+    import fcntl
+except ImportError:  # not on Windows
+    fcntl = None
+
+LOCK_FILE = ".mdpl-lock"
+BEAT, SILENCE = 30.0, 300.0
+"""s between two signs of life, and after which a holder on another machine counts as gone"""
+_held: set[Path] = set()
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Nobody else writes in a folder while the block runs; within one process, locks of one folder nest.
+
+    Args:
+        folder: exists.
+
+    Raises:
+        InputError: another process is at work there, or the folder cannot be written.
+    """
+    path = folder.resolve() / LOCK_FILE
+    if path in _held:
+        yield
+        return
+    try:
+        descriptor = _acquire(path)
+    except InputError:
+        raise
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written ({error.strerror}): choose another folder (-o)") from error
+    _held.add(path)
+    stop = threading.Event()
+    threading.Thread(target=_beat, args=(path, stop), daemon=True).start()
+    try:
+        yield
+    finally:
+        stop.set()
+        _held.discard(path)
+        path.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def _acquire(path: Path) -> int:
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            shared = _kernel_lock(descriptor, path)
+            if not _same_file(descriptor, path):  # the holder before has just removed it
+                os.close(descriptor)
+                continue
+            holder = _holder(path)
+            if holder and not _is_gone(path, holder, shared):
+                raise InputError(_busy(path, holder))
+            text = {"pid": os.getpid(), "machine": host_token(), "host": socket.gethostname(),
+                    "since": datetime.now(UTC).isoformat(timespec="seconds"), "command": _command()}  # fmt: skip
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, json.dumps(text).encode(), 0)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return descriptor
+
+
+def _kernel_lock(descriptor: int, path: Path) -> bool:
+    """Whether the kernel gave its lock; False where the file system keeps none. Raises InputError: another has it."""
+    if fcntl is None:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise InputError(_busy(path, _holder(path))) from error
+    except OSError:
+        return False
+    return True
+
+
+def _same_file(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.stat(path))
+    except FileNotFoundError:
+        return False
+
+
+def _holder(path: Path) -> dict[str, Any]:
+    """Who wrote the lock file; empty where nobody did, or not to the end."""
+    try:
+        holder = json.loads(path.read_bytes())
+        return {**holder, "pid": int(holder["pid"])}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def _is_gone(path: Path, holder: dict[str, Any], shared: bool) -> bool:
+    """Whether a holder who did not tidy up has ended."""
+    if holder.get("machine") == host_token():
+        return shared or holder["pid"] == os.getpid() or not is_alive(holder["pid"])
+    probe = part_of(path)
+    probe.touch()
+    silence = probe.stat().st_mtime - path.stat().st_mtime  # by the file server's clock, whatever ours says
+    discard(probe)
+    return silence > SILENCE
+
+
+def _busy(path: Path, holder: dict[str, Any]) -> str:
+    if not holder:
+        return f"{path.parent}: another process is at work there: wait for it, or choose another folder (-o)"
+    elsewhere = holder.get("machine") != host_token()
+    remedy = f"; if it is gone, delete {path}" if elsewhere else ""
+    return (
+        f"{path.parent}: process {holder['pid']} on {holder.get('host')} is at work there since {holder.get('since')} "
+        f"({holder.get('command')}): wait for it, or choose another folder (-o){remedy}"
+    )
+
+
+def _command() -> str:
+    words = [Path(sys.argv[0]).name, *sys.argv[1:]]
+    return " ".join(words)[:80]
+
+
+def _beat(path: Path, stop: threading.Event) -> None:
+    while not stop.wait(BEAT):
+        try:
+            os.utime(path)
+        except OSError:  # the folder is gone: whoever writes there will say so
+            return
