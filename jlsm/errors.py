@@ -8,7 +8,7 @@ class InputError(ValueError):
     break the line or move the cursor are shown as ``?``, and a long message loses its middle.
     """
 
-    LONGEST = 1500
+    LONGEST = 20_000
 
     def __init__(self, message: str) -> None:
         text = "".join(character if character.isprintable() else "?" for character in str(message))

@@ -69,9 +69,6 @@ class Setting(NamedTuple):
         if kind is Kind.NUMBER and _is_number(value):
             return float(value)
         if kind is Kind.TEXTS and isinstance(value, list | tuple) and all(isinstance(v, str) for v in value):
-            twice = [text for text in value if value.count(text) > 1]
-            if twice:
-                raise InputError(f"{where}: {self.name} names {twice[0]!r} twice: keep one")
             return tuple(value)
         if isinstance(value, dict):
             if kind is Kind.TEXT_TABLE and all(isinstance(v, str) for v in value.values()):
@@ -94,6 +91,10 @@ class Setting(NamedTuple):
                     raise InputError(f"config: {self.name}.{key} = {weight}: a weight must be 0 or more")
             if not sum(value.values()) > 0:
                 raise InputError(f"config: {self.name}: no positive weight: give e.g. {next(iter(self.choices))} = 1.0")
+        elif self.kind is Kind.TEXTS:
+            twice = [text for text in value if value.count(text) > 1]
+            if twice:
+                raise InputError(f"config: {self.name} names {twice[0]!r} twice: keep one")
         elif value is not None and self.lower is not None and not value >= self.lower:
             raise InputError(f"config: {self.name} = {value}: must be {self.lower:g} or more{self._or_leave_out}")
         elif value is not None and self.above is not None and not value > self.above:

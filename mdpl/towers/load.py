@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
-from jlsm.errors import InputError
+from jlsm.errors import InputError, RepairWarning
 from jlsm.forcing import Forcing, Site
 from mdpl.towers.observations import Observations, load_observations
 
@@ -96,37 +97,41 @@ def site_labels(files: list[SiteFiles]) -> tuple[str, ...]:
     return tuple(pair.code if codes.count(pair.code) == 1 else pair.record for pair in files)
 
 
-def load_towers(files: list[SiteFiles], lai: str = "LAI", *, sun_check: bool = True) -> list[Tower]:
+def load_towers(
+    files: list[SiteFiles], lai: str = "LAI", *, sun_check: bool = True, skip_unusable: bool = False
+) -> list[Tower]:
     """Read forcing (with the named leaf area index), site and observations of every pair, in order.
 
+    Args:
+        files: from ``find_site_files``.
+        lai, sun_check: as in ``jlsm.load_forcing``.
+        skip_unusable: go on without towers whose files cannot be used, with a RepairWarning for each.
+
     Raises:
-        InputError: from the readers (file, variable, time, remedy), after all towers were tried.
+        InputError: from the readers (file, variable, time, remedy), after all towers were tried; no tower is left.
     """
-    towers, reasons = load_usable_towers(files, lai, sun_check=sun_check)
-    if len(reasons) == 1:
-        raise InputError(reasons[0])
-    if reasons:
+    towers, left_out = load_usable_towers(files, lai, sun_check=sun_check)
+    if left_out and not (skip_unusable and towers):
+        reasons = list(left_out.values())
+        if len(reasons) == 1:
+            raise InputError(reasons[0])
         raise InputError(f"{len(reasons)} of {len(files)} towers cannot be used: {' | '.join(reasons)}")
+    for record, reason in left_out.items():
+        warnings.warn(f"{record}: left out: {reason}", RepairWarning, stacklevel=2)
     return towers
 
 
 def load_usable_towers(
     files: list[SiteFiles], lai: str = "LAI", *, sun_check: bool = True
-) -> tuple[list[Tower], tuple[str, ...]]:
-    """The towers that can be used, and why the others cannot, one line each.
-
-    Raises:
-        InputError: no tower can be used.
-    """
+) -> tuple[list[Tower], dict[str, str]]:
+    """The towers that can be used, and why the others cannot: one line for each record."""
     from jlsm.io import load_forcing
 
-    towers, reasons = [], []
+    towers, left_out = [], {}
     for label, pair in zip(site_labels(files), files, strict=True):
         try:
             forcing, site = load_forcing(pair.met, lai=lai, site_file=pair.site_file, sun_check=sun_check)
             towers.append(Tower(label, forcing, site, load_observations(pair.flux, float(site.utc_offset))))
         except InputError as error:
-            reasons.append(str(error))
-    if reasons and not towers and len(reasons) > 1:
-        raise InputError(f"none of {len(files)} towers can be used: {' | '.join(reasons)}")
-    return towers, tuple(reasons)
+            left_out[pair.record] = str(error)
+    return towers, left_out

@@ -64,7 +64,7 @@ def outcome(read, path: Path):
             return read(path)
         except InputError as error:
             message = str(error)
-            assert "\n" not in message and len(message) < 2000 and message.isprintable(), repr(message)
+            assert "\n" not in message and len(message) <= 20_010 and message.isprintable(), repr(message)
             return None
         finally:
             path.unlink(missing_ok=True)
