@@ -89,7 +89,8 @@ def load_forcing(
         dt = time_axis.step_length(file.name, times[steps])
         if sun_check:
             place = (float(site.latitude), float(site.longitude), float(site.utc_offset))
-            sun.check_clock(file.name, times, dt, file.quantity(file.first(NAMES["SWdown"]), "W m-2"), place)
+            shortwave = file.quantity(file.first(NAMES["SWdown"]) or "SWdown", "W m-2")
+            sun.check_clock(file.name, times, dt, shortwave, place)
         reader = _Reader(file, steps, times[steps])
         series = reader.complete(REQUIRED)
         series["Qair"] = _humidity(reader, series)

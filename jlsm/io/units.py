@@ -80,7 +80,7 @@ def convert(values: np.ndarray, unit: str, expected: str) -> np.ndarray:
     if same(unit, expected):
         return values
     source, target = _parsed(unit), _parsed(expected)
-    if source is None:
+    if source is None or target is None:
         raise UnitError("a unit that is not known here")
     registry = _registry()
     if source[1] in ("degC**1", "degF**1") and expected == "K":  # a scale with a zero of its own
