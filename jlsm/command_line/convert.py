@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from jlsm.errors import InputError
+from jlsm.errors import InputError, RepairWarning
 from jlsm.io.bif import SiteFacts, is_bif
 from jlsm.io.oneflux import choose_table, read_table, site_code
 from jlsm.io.site_file import SiteChanges, read_site_changes
@@ -97,10 +98,11 @@ def tower_contents(path: Path, options: ConvertOptions = ConvertOptions()) -> di
     flux = flux_contents(table, place)
     if flux is not None:
         contents["Flux"] = flux
-    elif table.daily:
-        raise InputError(
-            f"{table.name}: LE_F_MDS, H_F_MDS, G_F_MDS and NETRAD have no value: there is nothing to write"
-        )
+    else:
+        message = f"{table.name}: LE_F_MDS, H_F_MDS, G_F_MDS and NETRAD have no value"
+        if table.daily:
+            raise InputError(f"{message}: there is nothing to write")
+        warnings.warn(f"{message}: no Flux file", RepairWarning, stacklevel=2)
     first, last = (str(time.astype("datetime64[Y]")) for time in (table.times[0], table.times[-1]))
     record = f"{table.code}_{first}-{last}_{table.product}"
     return {options.folder / f"{record}_{kind}.nc": content for kind, content in contents.items()}

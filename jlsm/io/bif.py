@@ -25,7 +25,10 @@ _VARIABLES = {
     "utc_offset_hours": "UTC_OFFSET",
     "canopy_height": "HEIGHTC",
 }
-_TYPICAL = ("mean", "single observation", "median", "50th percentile", "")
+_TYPICAL = (
+    "mean", "single observation", "median", "50th percentile", "", "75th percentile", "90th percentile",
+    "95th percentile",
+)  # fmt: skip
 """statistics of HEIGHTC that are a height of the canopy, best first; deviations and numbers of trees are none"""
 _WIND = ("WS", "USTAR", "H", "LE", "TA")
 """variables whose height is that of the measurements, best first"""

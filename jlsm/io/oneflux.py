@@ -97,8 +97,8 @@ def choose_table(path: str | os.PathLike) -> tuple[Sheet, list[Sheet]]:
 
 
 def site_code(sheet: Sheet) -> str:
-    """The site in a table's file name, ``DE-Geb``; empty where it has none."""
-    match = _CODE.search(sheet.file_name)
+    """The site in the name of a table or its zip, ``DE-Geb``; empty where they have none."""
+    match = _CODE.search(sheet.file_name) or _CODE.search(sheet.path.name)
     return match[0] if match else ""
 
 
@@ -164,7 +164,7 @@ def read_table(sheet: Sheet, code: str) -> Table:
 
 def product(sheet: Sheet) -> str:
     """What a table's file name calls its product, without underscores."""
-    match = re.match(r"([A-Z]+\d*)_[A-Z]{2}-\w{3}_([A-Za-z]+\d*)(?=_)", sheet.file_name)
+    match = re.match(r"([A-Z]+\d*)_[A-Z]{2}-\w{3}_([A-Za-z0-9-]+)(?=_)", sheet.file_name)
     if not match:
         return "ONEFlux"
     network, name = match.groups()

@@ -6,9 +6,8 @@ import gzip
 import io
 import os
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Protocol
 
 from jlsm.errors import InputError
 
@@ -20,31 +19,26 @@ NETCDF_BEGINNINGS = (b"\x89HDF", b"CDF")
 """what such files begin with"""
 
 
-class _Readable(Protocol):
-    def read(self, size: int = -1, /) -> bytes: ...
-
-
 class _Limited(io.RawIOBase):
-    """A stream of bytes that raises InputError once more than ``most`` were read."""
+    """A stream of bytes that raises InputError once more than ``LARGEST_UNPACKED`` were read."""
 
-    def __init__(self, name: str, stream: _Readable, most: int) -> None:
-        self._name, self._stream, self._most, self._read = name, stream, most, 0
+    def __init__(self, name: str, read: Callable[[int], bytes]) -> None:
+        self._name, self._source, self._count = name, read, 0
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer) -> int:
-        data = self._stream.read(len(buffer))
-        self._read += len(data)
-        if self._read > self._most:
-            raise InputError(too_large(self._name, self._most))
+        data = self._source(len(buffer))
+        self._count += len(data)
+        if self._count > LARGEST_UNPACKED:
+            raise InputError(_too_large(self._name))
         buffer[: len(data)] = data
         return len(data)
 
 
-def too_large(name: str, most: int) -> str:
-    """The message on a file that is larger, or unpacks to more, than ``most`` bytes."""
-    return f"{name}: holds more than {most / 1e9:g} GB, more than any tower's record: check the file"
+def _too_large(name: str) -> str:
+    return f"{name}: holds more than {LARGEST_UNPACKED / 1e9:g} GB, more than any tower's record: check the file"
 
 
 def first_bytes(path: str | os.PathLike) -> bytes:
@@ -68,26 +62,24 @@ def member_names(path: str | os.PathLike) -> list[str]:
 
 
 @contextmanager
-def open_unpacked(
-    path: str | os.PathLike, member: str = "", most: int = LARGEST_UNPACKED
-) -> Iterator[io.BufferedReader]:
+def open_unpacked(path: str | os.PathLike, member: str = "") -> Iterator[io.BufferedReader]:
     """The bytes of a file as a stream: of a member of a zip, of what a gzip file holds, or as they are.
 
     Raises:
-        InputError: more than ``most`` bytes, or a member with a password.
+        InputError: more than ``LARGEST_UNPACKED`` bytes, or a member with a password.
         OSError, EOFError, zipfile.BadZipFile, zlib.error: damage, at any later reading.
     """
     name = os.fspath(path)
     if member:
         with zipfile.ZipFile(path) as archive:
             entry = archive.getinfo(member)
-            if entry.file_size > most:
-                raise InputError(too_large(f"{name}: {member}", most))
+            if entry.file_size > LARGEST_UNPACKED:
+                raise InputError(_too_large(f"{name}: {member}"))
             if entry.flag_bits & 1:
                 raise InputError(f"{name}: {member} needs a password: unpack it and give the table")
             with archive.open(entry) as stream:
-                yield io.BufferedReader(_Limited(f"{name}: {member}", stream, most), 1 << 20)
+                yield io.BufferedReader(_Limited(f"{name}: {member}", stream.read), 1 << 20)
         return
     opener = gzip.open if first_bytes(path)[:2] == GZIP else open
     with opener(path, "rb") as stream:
-        yield io.BufferedReader(_Limited(name, stream, most), 1 << 20)
+        yield io.BufferedReader(_Limited(name, stream.read), 1 << 20)

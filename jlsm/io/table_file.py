@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import codecs
 import csv
+import io
 import os
 import re
 from collections.abc import Iterator
@@ -170,23 +171,44 @@ def _frame(sheet: Sheet, names: tuple[str, ...], **options: Any) -> pd.DataFrame
     places = [place for place, name in enumerate(sheet.columns) if name in wanted]
     with open_unpacked(sheet.path, sheet.member) as stream:
         stream.readline(LONGEST_LINE)
-        try:
-            frame = pd.read_csv(
-                stream,
-                header=None,
-                names=list(range(len(sheet.columns))),
-                usecols=places,
-                index_col=False,
-                nrows=MOST_VALUES + 1,
-                low_memory=False,
-                encoding="utf-8",
-                encoding_errors="replace",
-                **_by_place(sheet, options),
-            )
-        except pd.errors.EmptyDataError:
-            raise InputError(f"{sheet.name}: has no rows: the table is empty") from None
+        # columns are numbered, for names may be empty or occur twice; the one beyond the last is there for rows that
+        # have too many cells, which pandas would cut off without a word
+        numbered = ",".join(map(str, range(len(sheet.columns) + 1))) + "\n"
+        frame = pd.read_csv(
+            io.BufferedReader(_Preceded(numbered.encode(), stream), 1 << 20),
+            usecols=[str(place) for place in (*places, len(sheet.columns))],
+            index_col=False,
+            nrows=MOST_VALUES + 1,
+            low_memory=False,
+            encoding="utf-8",
+            encoding_errors="replace",
+            **_by_place(sheet, options),
+        )
+    frame.columns = frame.columns.astype(int)
+    beyond = frame.pop(len(sheet.columns)).replace("", np.nan).notna().to_numpy()
+    if beyond.any():
+        raise InputError(
+            f"{sheet.name}: row {int(np.argmax(beyond)) + 1} has more cells than the first line has names: save the "
+            f"table with decimal points, and texts with commas in quotes"
+        )
     frame.columns = [sheet.columns[place] for place in frame.columns]
     return frame
+
+
+class _Preceded(io.RawIOBase):
+    """A stream with some bytes before it."""
+
+    def __init__(self, first: bytes, stream: io.BufferedReader) -> None:
+        self._first, self._rest = first, stream
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer) -> int:
+        data = self._first[: len(buffer)] or self._rest.read1(len(buffer))
+        self._first = self._first[len(buffer) :]
+        buffer[: len(data)] = data
+        return len(data)
 
 
 def _by_place(sheet: Sheet, options: dict[str, Any]) -> dict[str, Any]:
@@ -194,7 +216,7 @@ def _by_place(sheet: Sheet, options: dict[str, Any]) -> dict[str, Any]:
     types = options.get("dtype")
     if not isinstance(types, dict):
         return options
-    places = {place: types[name] for place, name in enumerate(sheet.columns) if name in types}
+    places = {str(place): types[name] for place, name in enumerate(sheet.columns) if name in types}
     return {**options, "dtype": places}
 
 

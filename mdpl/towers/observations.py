@@ -92,10 +92,10 @@ def load_observations(path: str | os.PathLike, utc_offset: float | None = None) 
 
     Args:
         path: NetCDF file with any of Qle, Qh, Rnet, Qg (W m-2), optionally ``Qle_cor``, ``Qh_cor``, NEE, GPP,
-            AvgSurfT, SWup, LWup, Ustar, each with ``<var>_qc``; CalLMIP's names end in ``_daily`` and have
-            ``<var>_uc_daily``. Time stamps are at the START of the averaging interval (or have bounds), in local
-            standard time (or with a zone in their units). Days run from midnight to midnight; stamps at every noon
-            are moved there.
+            AvgSurfT, SWup, LWup, Ustar, each with ``<var>_qc`` and a standard deviation ``<var>_uc``; CalLMIP's names
+            end in ``_daily`` and have ``<var>_uc_daily``. Time stamps are at the START of the averaging interval (or
+            have bounds), in local standard time (or with a zone in their units). Days run from midnight to midnight;
+            stamps at every noon are moved there.
         utc_offset: hours by which the site's clock is ahead of UTC, for times with a zone; None takes what the file
             says.
 
