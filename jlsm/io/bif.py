@@ -71,6 +71,8 @@ class SiteFacts:
             listed = ", ".join(codes[:5]) + (" ..." if len(codes) > 5 else "")
             raise InputError(f"{self.file}: holds {listed or 'no site'}, not {code or 'one site'}: give the site's BIF")
         self.code = code or (codes[0] if codes else "")
+        if not re.fullmatch(r"[A-Za-z0-9-]{0,40}", self.code):  # it becomes part of a file's name
+            raise InputError(f"{self.file}: SITE_ID = {self.code[:40]!r} is no code of a site: write it as US-Ne1")
         self._groups = [group for (_, site, _), group in groups.items() if site == self.code]
 
     def number(self, name: str) -> float | None:

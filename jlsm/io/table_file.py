@@ -185,7 +185,8 @@ def _frame(sheet: Sheet, names: tuple[str, ...], **options: Any) -> pd.DataFrame
             **_by_place(sheet, options),
         )
     frame.columns = frame.columns.astype(int)
-    beyond = frame.pop(len(sheet.columns)).replace("", np.nan).notna().to_numpy()
+    beyond = frame.pop(len(sheet.columns))
+    beyond = (beyond.notna() & (beyond.astype(object) != "")).to_numpy()
     if beyond.any():
         raise InputError(
             f"{sheet.name}: row {int(np.argmax(beyond)) + 1} has more cells than the first line has names: save the "

@@ -19,7 +19,7 @@ import pytest
 from typer.testing import CliRunner
 
 from jlsm.command_line.app import app
-from jlsm.command_line.convert import ConvertOptions, convert_tables
+from jlsm.command_line.convert import ConvertOptions, convert_tables, tower_contents
 from jlsm.errors import InputError, RepairWarning
 from jlsm.io import load_forcing, packed
 from jlsm.processes.humidity import saturation_over_water, specific_humidity
@@ -405,10 +405,11 @@ def test_a_bif_file_of_many_sites(tmp_path):
         ("UTC_OFFSET,-6", "UTC_OFFSET,CST", "UTC_OFFSET = 'CST' is no number"),
         ("GROUP_ID,", "GROUP,", "has no columns SITE_ID, GROUP_ID"),
         ("SITE_ID,", "PK\x03\x04", "bif.csv"),
+        ("US-XYz", "../US-XYz", "SITE_ID = '../US-XYz' is no code"),
     ],
 )
 def test_a_bif_file_that_is_wrong(tmp_path, old, new, words):
-    path = write(tmp_path / HH, table())
+    path = write(tmp_path / "tower.csv", table())
     assert words in refusal(path, tmp_path, site=None, bif=bif(tmp_path, BIF.replace(old, new)))
 
 
@@ -557,6 +558,73 @@ def test_what_unpacks_to_too_much_is_refused(tmp_path, monkeypatch):
         path.write_bytes(data)
         assert "holds more than" in refusal(path, tmp_path)
     assert "holds more than" in refusal(zipped(tmp_path / "US-XYz.zip", members()), tmp_path)
+
+
+PIECES = (
+    b"\x00",
+    b'"',
+    b",",
+    b"\n",
+    b"\r",
+    b";",
+    b"\xff\xfe",
+    b"\xc3",
+    b"nan",
+    b"inf",
+    b"1e999",
+    b"9" * 30,
+    b"true",
+    b"text",
+)
+
+
+def mutated(content: bytes, rng: np.random.Generator) -> bytes:
+    """The content with a few bytes changed, lost, doubled or put in."""
+    data = bytearray(content)
+    for _ in range(rng.integers(1, 4)):
+        place, length = rng.integers(len(data)), int(rng.choice([1, 8, 100, 5000]))
+        kind = rng.integers(5)
+        if kind == 0:
+            data[place] = rng.integers(256)
+        elif kind == 1:
+            del data[place : place + length]
+        elif kind == 2:
+            data[place:place] = PIECES[rng.integers(len(PIECES))]
+        elif kind == 3:
+            data[place : place + length] = rng.bytes(min(length, 100))
+        else:
+            data[place:place] = data[place : place + length]
+    return bytes(data) or b" "
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_damage_is_refused_in_one_line_or_harmless(tmp_path, seed):
+    rng = np.random.default_rng(seed)
+    half = {name: cells[: 6 * 48] for name, cells in table().items()}
+    content = text(half).encode()
+    daily = "FLX_US-XYz_FLUXNET2015_FULLSET_DD_2001-2001_1-4.csv"
+    zipped(tmp_path / "a.zip", members() | {"folder/AMF_US-XYz_FLUXNET_FLUXMET_HH_2001-2001_v1.3_r1.csv": content})
+    files = {HH: content, f"{HH}.gz": gzip.compress(content), "US-XYz.zip": (tmp_path / "a.zip").read_bytes()}
+    files |= {"bif.csv": BIF.encode(), daily: text(daily_table(np.linspace(0.0, 1.0, DAYS))).encode()}
+    whole, site = write(tmp_path / "whole.csv", half), site_file(tmp_path)
+    outcomes = []
+    for _ in range(60):
+        name = list(files)[rng.integers(len(files))]
+        path = tmp_path / name
+        path.write_bytes(mutated(files[name], rng))
+        options = ConvertOptions(bif=(path,)) if name == "bif.csv" else ConvertOptions(site=site)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RepairWarning)
+            try:
+                results = tower_contents(whole if name == "bif.csv" else path, options)
+            except InputError as error:
+                assert "\n" not in str(error) and len(str(error)) < 2000
+                outcomes.append("refused")
+                continue
+        for result in results.values():
+            assert not any(np.isinf(series.values).any() for series in result.series.values())
+        outcomes.append("read")
+    assert {"read", "refused"} == set(outcomes)
 
 
 # ---- the command -----------------------------------------------------------------------------------
