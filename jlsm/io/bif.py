@@ -64,7 +64,8 @@ class SiteFacts:
         groups: dict[tuple[str, str, str], _Group] = defaultdict(dict)
         for sheet in sheets:
             for site, group, variable, value in read_texts(sheet, _COLUMNS):
-                groups[sheet.name, site.strip(), group.strip()][variable.strip().upper()] = value.strip()
+                if site.strip():  # real files have empty rows
+                    groups[sheet.name, site.strip(), group.strip()][variable.strip().upper()] = value.strip()
         self.file = ", ".join(dict.fromkeys(sheet.name for sheet in sheets))
         codes = sorted({site for _, site, _ in groups})
         if sheets and (code not in codes if code else len(codes) != 1):

@@ -23,6 +23,8 @@ from jlsm.io.packed import NETCDF_BEGINNINGS, ZIP, first_bytes, member_names, op
 from jlsm.io.tower_file import MOST_VALUES, without_fill
 
 LONGEST_LINE = 1_000_000  # bytes
+TABLE_OF_TEXTS = {"SITE_ID", "VARIABLE", "DATAVALUE"}
+"""columns of a BIF file; spreadsheets save it with semicolons where the comma is the decimal point"""
 
 
 class Sheet(NamedTuple):
@@ -33,6 +35,7 @@ class Sheet(NamedTuple):
     """of a zip; empty for a file of its own"""
     columns: tuple[str, ...]
     first_row: tuple[str, ...]
+    separator: str = ","
 
     @property
     def name(self) -> str:
@@ -94,19 +97,38 @@ def _look_at(path: Path, member: str, strict: bool) -> Sheet:
     with open_unpacked(path, member) as stream:
         lines = [stream.readline(LONGEST_LINE) for _ in range(2)]
     try:
-        header, row = (_cells(sheet.name, line) for line in lines)
+        header, row = (_text(sheet.name, line) for line in lines)
+        separator = _separator(sheet.name, header)
     except InputError:
         if strict:
             raise
         return sheet
-    return sheet._replace(columns=header, first_row=row)
+    return sheet._replace(columns=_cells(header, separator), first_row=_cells(row, separator), separator=separator)
 
 
-def _cells(name: str, line: bytes) -> tuple[str, ...]:
-    """The cells of a line.
+def _cells(line: str, separator: str) -> tuple[str, ...]:
+    return tuple(cell.strip() for cell in next(csv.reader([line.strip("\r\n")], delimiter=separator), []))
+
+
+def _separator(name: str, header: str) -> str:
+    """What stands between the cells.
 
     Raises:
-        InputError: a spreadsheet, NetCDF or another binary file, UTF-16, other separators, no end of the line.
+        InputError: no comma, in a table of numbers: the comma may be the decimal point.
+    """
+    for separator, word in ((";", "semicolons"), ("\t", "tabs")):
+        if header.count(separator) > header.count(","):
+            if set(_cells(header, separator)) >= TABLE_OF_TEXTS:
+                return separator
+            raise InputError(f"{name}: columns are separated by {word}: save the table with commas, and decimal points")
+    return ","
+
+
+def _text(name: str, line: bytes) -> str:
+    """A line as text.
+
+    Raises:
+        InputError: a spreadsheet, NetCDF or another binary file, UTF-16, no end of the line.
     """
     if line.startswith(NETCDF_BEGINNINGS):
         raise InputError(f"{name}: is NetCDF, not a table: it needs no conversion, give it to jlsm run")
@@ -114,11 +136,7 @@ def _cells(name: str, line: bytes) -> tuple[str, ...]:
         raise InputError(f"{name}: is written in UTF-16: save it as CSV in UTF-8")
     if len(line) >= LONGEST_LINE or b"\x00" in line or line.startswith(b"\xd0\xcf\x11\xe0"):
         raise InputError(f"{name}: is no table: save it as CSV (comma separated values)")
-    text = _decoded(line)
-    for separator, word in ((";", "semicolons"), ("\t", "tabs")):
-        if text.count(separator) > text.count(","):
-            raise InputError(f"{name}: columns are separated by {word}: save the table with commas, and decimal points")
-    return tuple(cell.strip() for cell in next(csv.reader([text.strip("\r\n")]), []))
+    return _decoded(line)
 
 
 def _decoded(line: bytes) -> str:
@@ -173,12 +191,13 @@ def _frame(sheet: Sheet, names: tuple[str, ...], **options: Any) -> pd.DataFrame
         stream.readline(LONGEST_LINE)
         # columns are numbered, for names may be empty or occur twice; the one beyond the last is there for rows that
         # have too many cells, which pandas would cut off without a word
-        numbered = ",".join(map(str, range(len(sheet.columns) + 1))) + "\n"
+        numbered = sheet.separator.join(map(str, range(len(sheet.columns) + 1))) + "\n"
         frame = pd.read_csv(
             io.BufferedReader(_Preceded(numbered.encode(), stream), 1 << 20),
             usecols=[str(place) for place in (*places, len(sheet.columns))],
             index_col=False,
             nrows=MOST_VALUES + 1,
+            sep=sheet.separator,
             low_memory=False,
             encoding="utf-8",
             encoding_errors="replace",

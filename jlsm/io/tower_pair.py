@@ -177,7 +177,13 @@ def flux_contents(table: Table, place: Place) -> TowerContents | None:
         unit = _FLUX_UNITS.get(name, "W m-2")
         attributes = {"long_name": _LONG_NAMES[name], "original_name": column}
         factor = carbon if name in ("NEE", "GPP") else 1.0
-        rows[name] = TowerSeries(factor * values, unit, attributes, _flux_flags(table, name))
+        flags = _flux_flags(table, name)
+        if flags is not None and not np.isfinite(flags[np.isfinite(values)]).any():
+            _warn(
+                f"{table.name}: {table.flag_column(name)} has no value: {name} is written, and nothing of it counts as "
+                f"measured"
+            )
+        rows[name] = TowerSeries(factor * values, unit, attributes, flags)
         spread = table.columns.get(UNCERTAINTY_COLUMNS.get(name, ""))
         if spread is not None and np.isfinite(spread).any():
             text = f"random uncertainty of {_LONG_NAMES[name]}, standard deviation"

@@ -278,6 +278,15 @@ def test_missing_values_stay_missing(tmp_path):
         load_forcing(met)
 
 
+def test_flags_without_a_value_are_announced(tmp_path):
+    """As in real tables of towers whose energy fluxes were not processed; what was measured cannot be known then."""
+    columns = table() | {"LE_F_MDS_QC": np.full(DAYS * 48, -9999)}
+    with pytest.warns(RepairWarning, match="LE_F_MDS_QC has no value: Qle is written, and nothing of it counts"):
+        _, flux = convert(write(tmp_path / HH, columns), tmp_path)
+    observed = load_observations(flux)
+    assert "Qle" not in observed.fluxes and "Qh" in observed.fluxes
+
+
 def test_optional_variables_that_are_no_good_are_left_out(tmp_path):
     columns = table() | {"RH": np.full(DAYS * 48, 130.0)}
     with pytest.warns(RepairWarning, match="RH = 130 .* left out"):
@@ -379,6 +388,12 @@ def test_a_bif_file_beside_the_table(tmp_path):
     met, _ = convert(path, tmp_path, site=few, bif=bif(tmp_path, BIF.replace("A field", "Ein Fähnchen"), "latin-1"))
     assert met.name == "US-XYz_2001-2001_ONEFlux_Met.nc"
     assert float(netCDF4.Dataset(met)["reference_height"][0, 0]) == 7.0
+
+
+def test_a_bif_file_that_a_spreadsheet_saved(tmp_path):
+    few = BIF.replace('"A field, synthetic"', "A field").replace(",", ";") + ";;;;\n"
+    met, _ = convert(write(tmp_path / HH, table()), tmp_path, site=None, bif=bif(tmp_path, few, "cp1252"))
+    assert float(netCDF4.Dataset(met)["latitude"][0, 0]) == pytest.approx(36.6)
 
 
 def test_the_last_of_several_values(tmp_path):
