@@ -116,6 +116,8 @@ def _is_daily(sheet: Sheet) -> bool:
 def _unfit(sheet: Sheet) -> str:
     """Why a table is none to convert; empty where it is."""
     stamp = "TIMESTAMP" if _is_daily(sheet) else "TIMESTAMP_START"
+    if sheet.columns and sheet.columns[0].startswith("#"):
+        return "begins with a comment, as AmeriFlux BASE does, which has gaps: give the network's FLUXNET product"
     if stamp not in sheet.columns:
         return (
             "no column TIMESTAMP_START or TIMESTAMP: give a table of ONEFlux (FLUXNET, AmeriFlux or ICOS, comma "

@@ -519,6 +519,7 @@ def test_tables_that_are_wrong(tmp_path, columns, words):
         (lambda: b"\x00" * 100, "is no table"),
         (lambda: b"TIMESTAMP_START," * 100_000, "is no table"),
         (lambda: b"", "no column TIMESTAMP_START"),
+        (lambda: b"# Site: US-XYz\n# Version: 2-5\n" + text(table()).encode(), "as AmeriFlux BASE does"),
         (lambda: text(table()).encode()[:-40], "its last row ends early"),
         (lambda: text(table()).replace(",RH,", ",TA_F,").encode(), "column TA_F occurs twice"),
         (lambda: text(table()).encode() + b'"', "cannot be read as a table"),
