@@ -1,4 +1,4 @@
-"""The command ``jlsm``: run a tower file, list the parameters.
+"""The command ``jlsm``: run a tower file, convert a network's table, list the parameters.
 
 Only light modules are imported here; jax and NetCDF come in with the command that needs them, so that ``--help``
 answers at once and the precision is chosen before any array exists.
@@ -113,6 +113,37 @@ def run(
         console.print(f"{result}: {steps} steps", highlight=False, soft_wrap=True)
 
 
+@app.command("convert")
+def convert_files(
+    tables: Annotated[
+        list[Path], typer.Argument(metavar="TABLE...", help="ONEFlux tables: .csv, .csv.gz, or the zip they came in.")
+    ],
+    site: Annotated[
+        Path | None, typer.Option(metavar="SITE.toml", help="What is known of the site, before what BIF tells.")
+    ] = None,
+    bif: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="BIF.csv", help="The network's BIF file, if not in the zip; may be given several times."),
+    ] = None,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for the files.", show_default="this folder")
+    ] = Path("."),
+    utc_offset: Annotated[
+        float | None, typer.Option(help="Hours by which the table's clock is ahead of UTC.", show_default="BIF's")
+    ] = None,
+    sun_check: Annotated[
+        bool, typer.Option("--sun-check/--no-sun-check", help="Refuse a record whose sun shines at night.")
+    ] = True,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files of the same name.")] = False,
+) -> None:
+    """Make Met and Flux files of FLUXNET, AmeriFlux or ICOS tables (a daily table: Flux only)."""
+    with one_line_errors():
+        from jlsm.command_line.convert import ConvertOptions, convert_tables
+
+        options = ConvertOptions(site, tuple(bif or ()), output, utc_offset, sun_check, overwrite)
+        convert_tables(tables, options, lambda file, words: typer.echo(f"{file}: {words}"))
+
+
 @app.command("parameters")
 def list_parameters(
     site: Annotated[
@@ -159,7 +190,7 @@ def _parameter_rows(met: Path | None) -> list[tuple[str, ...]]:
 
 
 def _result_name(met: Path) -> str:
-    return met.name.removesuffix(".nc").removesuffix("_Met") + "_jlsm.nc"
+    return met.name.removesuffix(".gz").removesuffix(".nc").removesuffix("_Met") + "_jlsm.nc"
 
 
 def _check_outputs(result: Path, saved: Path | None, inputs: dict[str, Path | None], overwrite: bool) -> None:

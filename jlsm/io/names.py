@@ -25,6 +25,9 @@ NAMES: dict[str, tuple[str, ...]] = {
     "canopy_height": ("canopy_height", "hc"),
 }
 
+SHARE_KIND = "share measured"
+"""the attribute ``flag_kind`` of flags that are shares of an interval, 1 being the best"""
+
 IGBP_BY_NUMBER = (
     "WAT", "ENF", "EBF", "DNF", "DBF", "MF", "CSH", "OSH", "WSA", "SAV", "GRA", "WET", "CRO", "URB", "CNM", "SNO",
     "BSV", "WAT",

@@ -18,15 +18,21 @@ import numpy as np
 
 from jlsm.errors import InputError, RepairWarning
 from jlsm.io import time_axis, units
+from jlsm.io.packed import GZIP, NETCDF_BEGINNINGS, ZIP, first_bytes, open_unpacked
 from jlsm.io.site_table import plumber2_utc_offset
 
 FILL_VALUES = (-9999.0, -6999.0, -999.0)
 """What flux-tower files write where nothing was measured, also where no attribute declares it."""
 LOWEST = -9990.0
 """at or below this a value is a missing one that was computed with (-9998)"""
-LARGEST = 5_000_000
+MOST_VALUES = 5_000_000
 """values of a variable: 285 years of half hours; a file that declares more is damaged, or no tower's"""
 LONGEST_TEXT = 10_000
+
+
+def without_fill(values: np.ndarray) -> np.ndarray:
+    """The values with NaN where they stand for a missing one."""
+    return np.where(np.isin(values, FILL_VALUES) | (values <= LOWEST) | (np.abs(values) > 1e15), np.nan, values)
 
 
 class TowerFile:
@@ -58,7 +64,7 @@ class TowerFile:
         holder = self._dataset.variables[variable]
         return np.asarray(holder.getncattr(name)) if name in holder.ncattrs() else None
 
-    def _limited(self, variable: str, most: int = LARGEST) -> netCDF4.Variable:
+    def _limited(self, variable: str, most: int = MOST_VALUES) -> netCDF4.Variable:
         holder = self._dataset.variables[variable]
         size = int(np.prod([int(length) for length in holder.shape], dtype=object)) if holder.shape else 1
         if size > most:
@@ -73,9 +79,7 @@ class TowerFile:
         values = self._limited(variable)[...]
         if np.asarray(values).dtype.kind not in "fiu":
             raise InputError(f"{self.name}: {variable} holds text where numbers are expected: write it as float")
-        values = np.ma.filled(np.ma.asarray(values).astype(float), np.nan)
-        values[np.isin(values, FILL_VALUES) | (values <= LOWEST) | (np.abs(values) > 1e15)] = np.nan
-        return values
+        return without_fill(np.ma.filled(np.ma.asarray(values).astype(float), np.nan))
 
     def series(self, variable: str) -> np.ndarray:
         """One value per time step, ``[time]``.
@@ -217,7 +221,7 @@ class TowerFile:
 
 def _offset(value: Any) -> float | None:
     """The hours of an attribute: ``-6``, ``-6.0``, ``UTC-6``, ``UTC+05:30``, ``GMT``; None where it says none."""
-    text = str(np.asarray(value).reshape(-1)[0] if np.size(value) == 1 else value).strip().upper()
+    text = str(np.asarray(value).reshape(-1)[0] if np.asarray(value).size == 1 else value).strip().upper()
     for prefix in ("UTC", "GMT"):
         text = text.removeprefix(prefix).strip()
     if not text or text == "Z":
@@ -235,7 +239,7 @@ def open_tower_file(path: str | os.PathLike, kind: str) -> Iterator[TowerFile]:
     """Open a file; what the NetCDF library, or a damaged file, throws at any later reading becomes one line.
 
     Args:
-        path: the file.
+        path: the file, gzipped or not.
         kind: what it should be, for messages: ``Met`` or ``Flux``.
 
     Raises:
@@ -247,7 +251,7 @@ def open_tower_file(path: str | os.PathLike, kind: str) -> Iterator[TowerFile]:
     if not Path(name).is_file():
         raise InputError(f"{name}: is not a file: give the path of a PLUMBER2 {kind} file")
     try:
-        with netCDF4.Dataset(name) as dataset:
+        with _dataset(name, kind) as dataset:
             yield TowerFile(name, dataset)
     except (InputError, Warning):
         raise
@@ -259,3 +263,24 @@ def open_tower_file(path: str | os.PathLike, kind: str) -> Iterator[TowerFile]:
             f"{name}: cannot be read as NetCDF (truncated, damaged or another format): get the file again "
             f"({type(error).__name__}: {reason[:200]})"
         ) from error
+
+
+def _dataset(name: str, kind: str) -> netCDF4.Dataset:
+    """The open file; a gzipped one is unpacked in memory.
+
+    Raises:
+        InputError: a table, for which ``jlsm convert`` is there, or a gzip file that unpacks to too much.
+    """
+    begin = first_bytes(name)
+    if begin[:2] == GZIP:
+        with open_unpacked(name) as stream:
+            begin = stream.peek(8)[:8]
+            content = stream.read() if begin.startswith(NETCDF_BEGINNINGS) else b""
+    if begin[:4] == ZIP or (not begin.startswith(NETCDF_BEGINNINGS) and ".csv" in Path(name).suffixes):
+        raise InputError(
+            f"{name}: is a table, not NetCDF: 'jlsm convert {Path(name).name}' makes a Met and a Flux file of a "
+            f"network's (ONEFlux) table; give its {kind} file here"
+        )
+    if first_bytes(name)[:2] == GZIP:
+        return netCDF4.Dataset("unpacked", memory=content)
+    return netCDF4.Dataset(name)

@@ -2,7 +2,7 @@
 
 Three kinds are in use. Codes, of which PLUMBER2's 0 is "measured" and OzFlux's 0 and 10 are; codes with their meaning
 beside them (``flag_meanings``, ``QC_flag_descriptions``); and in the daily files of FLUXNET the share of the day that
-was measured or filled well, of which 1 is the best.
+was measured or filled well, of which 1 is the best (``flag_kind = "share measured"`` says so beyond doubt).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from jlsm.errors import InputError
+from jlsm.io.names import SHARE_KIND
 
 LOWEST_SHARE = 0.75
 """of a day that must be measured for its mean to count, where flags are shares (the threshold of FLUXNET2015's users,
@@ -32,6 +33,8 @@ class Flags(NamedTuple):
     """what the file says of each code; empty where it says nothing"""
     ozflux: bool = False
     """the file is of an OzFlux tower"""
+    kind: str = ""
+    """the attribute ``flag_kind``: ``share measured`` where the file says that its flags are shares"""
 
 
 def parse_meanings(text: str, values: object = None) -> dict[int, str]:
@@ -87,8 +90,8 @@ def measured_steps(flags: Flags, *, daily: bool) -> tuple[Bool[np.ndarray, "time
     present = np.isfinite(flags.values)
     values = flags.values[present]
     counts = Counter(values.tolist())
-    if (values != np.round(values)).any():
-        if values.min() < 0.0 or values.max() > 1.0:
+    if SHARE_KIND in flags.kind.lower() or (values != np.round(values)).any():
+        if values.size and (values.min() < 0.0 or values.max() > 1.0):
             raise InputError(
                 f"{flags.name}: values from {values.min():g} to {values.max():g} are neither codes nor shares of a "
                 f"measured interval: correct them"
@@ -97,7 +100,7 @@ def measured_steps(flags: Flags, *, daily: bool) -> tuple[Bool[np.ndarray, "time
     if daily and not flags.meanings and 1.0 in counts and not set(counts) - {0.0, 1.0}:
         raise InputError(
             f"{flags.name}: {counts[0.0]} days with 0 and {counts[1.0]} with 1 may be codes (0 is measured) or shares "
-            f"(1 is measured): say which by an attribute, flag_meanings = 'measured: 0' or 'measured: 1'"
+            f"(1 is measured): say which by an attribute, flag_meanings = 'measured: 0' or flag_kind = '{SHARE_KIND}'"
         )
     codes = measured_codes(flags)
     rule = " or ".join(str(code) for code in sorted(codes))

@@ -47,7 +47,7 @@ def find_site_files(directory: str | Path, wanted: tuple[str, ...] = ()) -> list
     """Met/Flux pairs in a folder.
 
     Args:
-        directory: holds ``<SITE>_*_Met.nc`` and the matching ``_Flux.nc``.
+        directory: holds ``<SITE>_*_Met.nc`` and the matching ``_Flux.nc``, each gzipped (``.nc.gz``) or not.
         wanted: site codes, or the start of a record's name (``US-Bo1_1998``) where a site has several
             records; empty takes every pair there is.
 
@@ -58,7 +58,8 @@ def find_site_files(directory: str | Path, wanted: tuple[str, ...] = ()) -> list
     directory = Path(directory)
     if not directory.is_dir():
         raise InputError(f"{directory}: no such folder: give --data DIR with <SITE>_*_Met.nc and _Flux.nc files")
-    records = sorted(path.name.removesuffix("_Met.nc") for path in directory.glob("*_Met.nc"))
+    names = [path.name.removesuffix(".gz") for path in directory.glob("*_Met.nc*")]
+    records = sorted({name.removesuffix("_Met.nc") for name in names if name.endswith("_Met.nc")})
     if not records:
         raise InputError(f"{directory}: no *_Met.nc file: give --data DIR with PLUMBER2 Met and Flux files")
     if not wanted:
@@ -85,10 +86,18 @@ def _one_record(directory: Path, records: list[str], name: str) -> str:
 
 
 def _pair(directory: Path, record: str, must_have_flux: bool = False) -> SiteFiles:
-    pair = SiteFiles(record, directory / f"{record}_Met.nc", directory / f"{record}_Flux.nc")
+    pair = SiteFiles(
+        record, _plain_or_gzipped(directory, f"{record}_Met.nc"), _plain_or_gzipped(directory, f"{record}_Flux.nc")
+    )
     if must_have_flux and not pair.flux.is_file():
         raise InputError(f"{pair.flux}: no such file: site {pair.code} has forcing but no fluxes to calibrate against")
     return pair
+
+
+def _plain_or_gzipped(directory: Path, name: str) -> Path:
+    """The file of this name, or where there is none the gzipped one."""
+    plain, packed = directory / name, directory / f"{name}.gz"
+    return packed if packed.is_file() and not plain.is_file() else plain
 
 
 def site_labels(files: list[SiteFiles]) -> tuple[str, ...]:

@@ -45,7 +45,8 @@ class FluxSeries:
     """True where the value was measured (qc 0, or finite in a file without flags)"""
     unit: str = "W m-2"
     uncertainty: Float[np.ndarray, "obs_time"] | None = None
-    """standard deviation of the random error as the file has it (CalLMIP), NaN where it has none"""
+    """standard deviation of the random error as the file has it (``Qle_uc``; CalLMIP's
+    ``Qle_uc_daily``), NaN where it has none"""
 
     def observed(self) -> Float[np.ndarray, "obs_time"]:
         """The values with NaN where not measured, for plots."""
@@ -91,10 +92,10 @@ def load_observations(path: str | os.PathLike, utc_offset: float | None = None) 
 
     Args:
         path: NetCDF file with any of Qle, Qh, Rnet, Qg (W m-2), optionally ``Qle_cor``, ``Qh_cor``, NEE, GPP,
-            AvgSurfT, SWup, LWup, Ustar, each with ``<var>_qc``; CalLMIP's names end in ``_daily`` and have
-            ``<var>_uc_daily``. Time stamps are at the START of the averaging interval (or have bounds), in local
-            standard time (or with a zone in their units). Days run from midnight to midnight; stamps at every noon
-            are moved there.
+            AvgSurfT, SWup, LWup, Ustar, each with ``<var>_qc`` and a standard deviation ``<var>_uc``; CalLMIP's names
+            end in ``_daily`` and have ``<var>_uc_daily``. Time stamps are at the START of the averaging interval (or
+            have bounds), in local standard time (or with a zone in their units). Days run from midnight to midnight;
+            stamps at every noon are moved there.
         utc_offset: hours by which the site's clock is ahead of UTC, for times with a zone; None takes what the file
             says.
 
@@ -195,9 +196,19 @@ def _flux(file: TowerFile, name: str, time: TimeAxis, notes: list[str]) -> FluxS
                 f"{file.name}: {name} at {time.datetimes()[at]}: {values[at]:g} W m-2 flagged as measured "
                 f"({int(wild.sum())} such steps): check unit and fill value, or flag it (qc 3)"
             )
-    uncertainty = f"{name}_uc_daily"
-    spread = file.quantity(uncertainty, unit) if present.endswith("_daily") and uncertainty in file else None
-    return FluxSeries(np.where(finite, values, 0.0), measured, unit, spread)
+    return FluxSeries(np.where(finite, values, 0.0), measured, unit, _uncertainty(file, present, unit, notes))
+
+
+def _uncertainty(file: TowerFile, variable: str, unit: str, notes: list[str]) -> np.ndarray | None:
+    """``Qle_uc`` of ``Qle``, ``Qle_uc_daily`` of ``Qle_daily``; None, and noted, where it cannot be read."""
+    name = f"{variable}_uc" if not variable.endswith("_daily") else f"{variable.removesuffix('_daily')}_uc_daily"
+    if name not in file:
+        return None
+    try:
+        return file.quantity(name, unit)
+    except InputError as error:
+        notes.append(f"{name}: left out ({str(error).removeprefix(f'{file.name}: ')})")
+        return None
 
 
 def _measured(file: TowerFile, variable: str, daily: bool) -> tuple[np.ndarray | None, str]:
@@ -225,7 +236,8 @@ def _flags(file: TowerFile, name: str) -> Flags:
     words = " ".join(
         str(attributes.get(key, "")) for key in ("source", "site_code", "title", "Fluxnet_dataset_version")
     )
-    return Flags(name, file.series(name), meanings, "ozflux" in (words + file.name).lower())
+    ozflux = "ozflux" in (words + file.name).lower()
+    return Flags(name, file.series(name), meanings, ozflux, file.attribute(name, "flag_kind"))
 
 
 def to_observed_interval(
