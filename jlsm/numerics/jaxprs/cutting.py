@@ -10,7 +10,7 @@ from typing import Any
 import jax
 
 from jlsm.numerics.jaxprs.jax_internals import VIEWS, Tracer
-from jlsm.numerics.jaxprs.operations import Computed, Operation
+from jlsm.numerics.jaxprs.operations import Computed, Operation, type_of
 
 
 def sorted_by_need(
@@ -46,7 +46,7 @@ def read_by(operations: Iterable[Operation], results: list[Any]) -> set[Computed
 
 def touched(operation: Operation) -> int:
     """Bytes that an operation reads and writes."""
-    avals = [v.aval if isinstance(v, Computed) else jax.typeof(v) for v in (*operation.inputs, *operation.outputs)]
+    avals = [type_of(value) for value in (*operation.inputs, *operation.outputs)]
     return sum(math.prod(aval.shape) * aval.dtype.itemsize for aval in avals)
 
 

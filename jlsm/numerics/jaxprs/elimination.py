@@ -21,7 +21,7 @@ import numpy as np
 from jaxtyping import Array, PyTree
 
 from jlsm.numerics.jaxprs.jax_internals import CHOICE, NEGATION, PRODUCT, QUOTIENT, SIGNS, WITH_LANES, is_same_type
-from jlsm.numerics.jaxprs.operations import Computed, Operation, flatten, needed
+from jlsm.numerics.jaxprs.operations import Computed, Operation, flatten, needed, type_of
 
 
 class _Choice(NamedTuple):
@@ -117,7 +117,7 @@ class Graph:
             pairs = list(zip(inputs, SIGNS[name], strict=True))
         elif name == NEGATION:
             pairs = [(inputs[0], -1.0)]
-        elif is_same_type(name, operation.settings, inputs[0].aval.dtype if inputs else None):
+        elif is_same_type(name, operation.settings, type_of(inputs[0]).dtype if inputs else None):
             pairs = [(inputs[0], 1.0)]
         elif name == PRODUCT:
             first, second = inputs

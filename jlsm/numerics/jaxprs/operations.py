@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import jax
+
 from jlsm.numerics.jaxprs.jax_internals import Literal, Primitive, called_program, linear_solver
 
 
@@ -23,6 +25,11 @@ class Computed:
     @property
     def shape(self) -> tuple[int, ...]:
         return self.aval.shape
+
+
+def type_of(value: Any) -> Any:
+    """Shape and type of something computed, or of a constant of the trace (an array; a number in a jax before 0.10)."""
+    return value.aval if isinstance(value, Computed) else jax.typeof(value)
 
 
 class Operation(NamedTuple):
