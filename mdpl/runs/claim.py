@@ -96,7 +96,7 @@ def claimed(
         try:
             remove_leftovers(path)
             if earlier and not resume:
-                _remove_run(path, sites)
+                _remove_run(path)
             if read_mark(path) is None:
                 write_mark(
                     path, Mark(kind, sites=tuple(sites))
@@ -160,17 +160,17 @@ def _is_old_run(path: Path) -> bool:
 # ---- what goes ------------------------------------------------------------------------------------
 
 
-def _remove_run(path: Path, sites: Iterable[str]) -> None:
+def _remove_run(path: Path) -> None:
     """Remove all that is known to be of the run in a directory; the mark last, so that a kill leaves it ours."""
     mark = read_mark(path)
-    labels = mark.sites if mark is not None else _old_sites(path) or tuple(sites)
+    labels = mark.sites if mark is not None else _old_sites(path)
     (path / CONFIG_FILE).unlink(missing_ok=True)
     if mark is not None and mark.kind == TRANSFER:
         (path / TRANSFER_FILE).unlink(missing_ok=True)
         for folder in path.glob(f"{WITHOUT}*"):
             if folder.is_dir() and read_mark(folder) is not None:
                 with locked(folder):
-                    _remove_run(folder, ())
+                    _remove_run(folder)
                 _remove_if_empty(folder)
     else:
         for name in run_files(labels):
@@ -183,7 +183,10 @@ def _remove_run(path: Path, sites: Iterable[str]) -> None:
 
 
 def _old_sites(path: Path) -> tuple[str, ...]:
-    return load_config(path / CONFIG_FILE).sites if (path / CONFIG_FILE).is_file() else ()
+    """Sites of a run of version 0.1.0; before its scores were written, what its config calls them."""
+    if (path / METRICS_FILE).is_file():
+        return tuple(dict.fromkeys(row.site for row in read_rows(path / METRICS_FILE, MetricRow)))
+    return load_config(path / CONFIG_FILE).sites
 
 
 def _steps(folder: Path) -> list[Path]:
