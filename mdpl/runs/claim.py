@@ -101,6 +101,8 @@ def claimed(
                 _remove_run(path)
             if read_mark(path) is None:
                 write_mark(path, Mark(kind, sites=tuple(sites)))
+            if kind == CALIBRATION:
+                (path / CHECKPOINTS[0]).mkdir(exist_ok=True)
             (path / STOP_FILE).unlink(missing_ok=True)
         except OSError as error:
             raise InputError(f"{path}: cannot be written ({error.strerror}): choose another -o RUN_DIR") from error
