@@ -11,9 +11,12 @@ SHOWN = 4
 """texts of a stack of sites that are written out"""
 
 
-def quantity(units: str, lower: float | None = None, upper: float | None = None) -> Any:
-    """A field of an ``equinox.Module`` with its unit ("-" is a pure number) and the range that is believed."""
-    return dataclasses.field(metadata={"units": units, "lower": lower, "upper": upper})
+def quantity(units: str, lower: float | None = None, upper: float | None = None, **options: Any) -> Any:
+    """A field of an ``equinox.Module`` with its unit ("-" is a pure number) and the range that is believed.
+
+    ``options`` are those of ``dataclasses.field``.
+    """
+    return dataclasses.field(metadata={"units": units, "lower": lower, "upper": upper}, **options)
 
 
 def units_of(field: dataclasses.Field) -> str:

@@ -48,6 +48,9 @@ class Forcing(eqx.Module):
     """seconds since local midnight of the interval's start"""
     dt: Float[Array, "..."] = quantity("s")
     """length of the time step, s (one per column)"""
+    Snowf: Float[Array, "time ..."] | None = quantity("kg m-2 s-1", default=None)
+    """the part of Precip that fell as snow, where it was observed, kg m-2 s-1; NaN, and None for all, where the model
+    tells rain from snow by wet-bulb temperature"""
     valid: Bool[Array, "time ..."] | None = None
     """False where a record is padding (see ``stack_sites``); None where nothing is padded"""
 
@@ -69,8 +72,12 @@ class Forcing(eqx.Module):
 
     def series(self) -> list[str]:
         """Names of the fields that have a time axis."""
-        names = [*METEOROLOGY, "day", "second_of_day"]
-        return names if self.valid is None else [*names, "valid"]
+        optional = [name for name in ("Snowf", "valid") if getattr(self, name) is not None]
+        return [*METEOROLOGY, "day", "second_of_day", *optional]
+
+    def snowfall(self) -> Float[Array, "time ..."]:
+        """Snowf, NaN where it was not observed."""
+        return jnp.full_like(self.Precip, jnp.nan) if self.Snowf is None else self.Snowf
 
 
 METEOROLOGY = ("Tair", "Qair", "Psurf", "SWdown", "LWdown", "Wind", "Precip", "CO2air", "LAI")
@@ -79,7 +86,7 @@ METEOROLOGY = ("Tair", "Qair", "Psurf", "SWdown", "LWdown", "Wind", "Precip", "C
 class Site(eqx.Module):
     """Where a column is and what grows there.
 
-    ``code``, ``name``, ``igbp`` and ``soil_texture`` are text (static: they never enter compiled code).
+    ``code``, ``name``, ``igbp``, ``soil_texture`` and ``c4_fraction`` are static: they never enter compiled code.
     For a stack of sites they are tuples.
     """
 
@@ -103,6 +110,8 @@ class Site(eqx.Module):
     """IGBP class, short form: one of the keys of ``jlsm.parameters.IGBP_CLASSES``"""
     soil_texture: str | tuple[str, ...] = eqx.field(static=True, default="loam")
     """USDA texture class: one of the keys of ``jlsm.parameters.SOIL_CLASSES``"""
+    c4_fraction: float | None | tuple[float | None, ...] = eqx.field(static=True, default=None)
+    """share of C4 plants where it is known of the site (a site file); None takes the class's"""
 
     def __repr__(self) -> str:
         return field_table(self)
@@ -144,6 +153,8 @@ def stack_sites(pairs: list[tuple[Forcing, Site]]) -> tuple[Forcing, Site]:
         name: jnp.asarray(np.stack([column(getattr(f, name)) for f, _ in pairs], axis=1))
         for name in (*METEOROLOGY, "day", "second_of_day")
     }
+    if any(forcing.Snowf is not None for forcing, _ in pairs):
+        series["Snowf"] = jnp.asarray(np.stack([column(f.snowfall()) for f, _ in pairs], axis=1))
     valid = None
     if padded:
         masks = [np.ones(f.steps, bool) if f.valid is None else f.valid for f, _ in pairs]
@@ -155,6 +166,6 @@ def stack_sites(pairs: list[tuple[Forcing, Site]]) -> tuple[Forcing, Site]:
         for name in ("latitude", "longitude", "elevation", "reference_height", "canopy_height", "utc_offset")
     }
     texts: dict[str, Any] = {
-        name: tuple(getattr(s, name) for s in sites) for name in ("code", "name", "igbp", "soil_texture")
+        name: tuple(getattr(s, name) for s in sites) for name in ("code", "name", "igbp", "soil_texture", "c4_fraction")
     }
     return forcing, Site(**numbers, **texts)

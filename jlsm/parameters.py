@@ -320,7 +320,8 @@ def default_parameters(site: Site, *, c4_fraction: float | None = None, soil_tex
     """Parameters from the IGBP class and soil texture of a site (or of a stack of sites).
 
     Args:
-        site: from ``load_forcing`` or ``stack_sites``; its ``canopy_height`` replaces the class value where given.
+        site: from ``load_forcing`` or ``stack_sites``; its ``canopy_height`` and ``c4_fraction`` replace the class
+            values where given.
         c4_fraction: overrides the class's share of C4 plants (a maize year is 1).
         soil_texture: overrides the site's USDA texture class.
 
@@ -356,8 +357,12 @@ def default_parameters(site: Site, *, c4_fraction: float | None = None, soil_tex
     height = jnp.asarray(site.canopy_height, dtype=float)
     height = jnp.where(jnp.isfinite(height), jnp.clip(height, info.lower, info.upper), params.vegetation.canopy_height)
     params = replace_parameters(params, {"vegetation.canopy_height": height})
-    if c4_fraction is not None:
-        params = replace_parameters(params, {"vegetation.c4_fraction": jnp.full(columns, c4_fraction, float)})
+    share = site.c4_fraction if c4_fraction is None else c4_fraction
+    if share is not None:
+        shares = [np.nan if one is None else one for one in (share if isinstance(share, tuple) else (share,))]
+        wanted = jnp.broadcast_to(jnp.asarray(shares if columns else shares[0], float), columns)
+        wanted = jnp.where(jnp.isnan(wanted), params.vegetation.c4_fraction, wanted)
+        params = replace_parameters(params, {"vegetation.c4_fraction": wanted})
     return params
 
 

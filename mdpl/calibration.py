@@ -14,7 +14,7 @@ from mdpl.runs import directory as run_directory
 from mdpl.runs.claim import CALIBRATION, check_claim, claimed
 from mdpl.runs.rows import CourseRow, ParameterRow
 from mdpl.scores.evaluation import MetricRow
-from mdpl.towers.load import Tower, find_site_files, load_towers
+from mdpl.towers.load import Tower, find_site_files, load_towers, load_usable_towers
 from mdpl.training.checkpoints import Checkpoints
 from mdpl.training.judging import Judgement
 from mdpl.training.learners import NetworkLearner
@@ -80,7 +80,7 @@ def calibrate(
     place = config.output or ("" if config.data or config.sites or towers else Path("runs") / EMBEDDED)
     if place:
         check_claim(place, CALIBRATION, overwrite, resume)
-    config, towers = _resolved(config, towers, progress)
+    config, towers, left_out = _resolved(config, towers, progress)
     keys = select_parameters(config.parameters, config.exclude)
     forms = declared_forms(config.time_varying, keys)
     groups = group_towers(towers, config)
@@ -92,6 +92,7 @@ def calibrate(
     with claimed(config.output, CALIBRATION, trainer.problem.labels, overwrite, resume) as directory:
         if not resume:
             run_directory.write_config(directory, config)
+            run_directory.write_left_out(directory, left_out)
         phases = {"checkpoints": trainer}
         if config.path != "lsm":
             imitation = {"checkpoints_surrogate": trainer_through(_surrogate(judge, towers, keys, progress))}
@@ -100,7 +101,8 @@ def calibrate(
         for folder, trainer in phases.items():
             trained = _train(trainer, directory, folder, trained, resume, progress)
         assert trained is not None  # there is a phase
-        return _finished(directory, trainer, judge, trained, progress)
+        done = _finished(directory, trainer, judge, trained, progress)
+        return dataclasses.replace(done, notes=[*(f"left out: {why}" for why in left_out.values()), *done.notes])
 
 
 def _finished(
@@ -117,9 +119,11 @@ def _finished(
     return Calibration(directory, judgement.metrics, parameters, trained, notes_of(problem, trained))
 
 
-def _resolved(config: Config, towers: list[Tower] | None, progress: CalibrationProgress) -> tuple[Config, list[Tower]]:
-    """The towers, and the config with its data folder, sites and output named."""
-    name = ""
+def _resolved(
+    config: Config, towers: list[Tower] | None, progress: CalibrationProgress
+) -> tuple[Config, list[Tower], dict[str, str]]:
+    """The config with its data folder, sites and output named, the towers, and why others are left out."""
+    name, left_out = "", {}
     if towers is None:
         if not config.data:
             from mdpl.data import five_crops_synthetic
@@ -127,10 +131,14 @@ def _resolved(config: Config, towers: list[Tower] | None, progress: CalibrationP
             data = five_crops_synthetic(lambda text, done, total: progress.stage(f"embedded data: {text}"))
             config, name = dataclasses.replace(config, data=str(data)), "" if config.sites else EMBEDDED
         progress.stage("reading towers")
-        towers = load_towers(find_site_files(config.data, config.sites), config.lai)
+        files, sun_check = find_site_files(config.data, config.sites), config.sun_check == "refuse"
+        if config.unusable_towers == "skip":
+            towers, left_out = load_usable_towers(files, config.lai, sun_check=sun_check)
+        if not towers:  # none may be left out, or none is left
+            towers = load_towers(files, config.lai, sun_check=sun_check)
     labels = tuple(tower.label for tower in towers)
     output = config.output or str(Path("runs") / (name or "+".join(labels)))
-    return dataclasses.replace(config, sites=config.sites or labels, output=output), towers
+    return dataclasses.replace(config, sites=config.sites or labels, output=output), towers, left_out
 
 
 def _surrogate(

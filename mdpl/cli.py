@@ -34,6 +34,10 @@ TargetOption = Annotated[str | None, typer.Option(help="Observations to fit: raw
 TestYearsOption = Annotated[
     int | None, typer.Option(help="Whole years held back at the end; left out: 30 % of the record.")
 ]
+SkipOption = Annotated[
+    bool, typer.Option("--skip-unusable", help="Go on without towers whose files cannot be used; they are named.")
+]
+SunOption = Annotated[bool, typer.Option("--no-sun-check", help="Do not ask the sun whether a clock is right.")]
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Remove an earlier run there first.")]
 
 
@@ -67,6 +71,8 @@ def calibrate_command(
     seed: Annotated[int | None, typer.Option(help="Of the first weights and of the draw of windows.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
     overwrite: OverwriteOption = False,
+    skip_unusable: SkipOption = False,
+    no_sun_check: SunOption = False,
 ) -> None:
     """Fit parameters to towers through the model's own derivatives; writes a run directory."""
     if resume and config_file is None and output is not None and (output / "config.toml").is_file():
@@ -74,6 +80,7 @@ def calibrate_command(
     config = _config(
         config_file, data=_text(data and data.resolve()), sites=_names(sites), output=_text(output), epochs=epochs,
         path=path, target=target, test_years=test_years, learner=learner, validation_years=validation_years, seed=seed,
+        unusable_towers="skip" if skip_unusable else None, sun_check="ignore" if no_sun_check else None,
     )  # fmt: skip
     if resume and overwrite:
         raise InputError("--resume goes on with a run and --overwrite starts it again: give one of them")
@@ -100,11 +107,14 @@ def transfer_command(
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Folder; default runs/transfer.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the training windows.")] = None,
     overwrite: OverwriteOption = False,
+    skip_unusable: SkipOption = False,
+    no_sun_check: SunOption = False,
 ) -> None:
     """Leave one site out: train without each site in turn, score it with what the network gives it."""
     config = _config(
-        config_file, data=_text(data and data.resolve()), sites=_names(sites), output=_text(output), epochs=epochs
-    )
+        config_file, data=_text(data and data.resolve()), sites=_names(sites), output=_text(output), epochs=epochs,
+        unusable_towers="skip" if skip_unusable else None, sun_check="ignore" if no_sun_check else None,
+    )  # fmt: skip
     if not config.data:
         raise InputError("transfer needs towers: give --data DIR with <SITE>_*_Met.nc and _Flux.nc files")
     prepare_jax(loop_bytes=GRADIENT_LOOP_BYTES)

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import tomllib
 from collections.abc import Collection
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 from jlsm.describe import field_table
 from jlsm.errors import InputError
+from jlsm.io.toml_file import read_toml
 from mdpl.scores.losses import LOSSES
 from mdpl.towers.observations import SCORED_FLUXES, TARGETS
 from mdpl.unknowns.time_varying import FORMS
@@ -66,7 +66,7 @@ class Setting(NamedTuple):
             return value
         if kind is Kind.WHOLE and number and not isinstance(value, float):
             return value
-        if kind is Kind.NUMBER and number and value is not None:
+        if kind is Kind.NUMBER and _is_number(value):
             return float(value)
         if kind is Kind.TEXTS and isinstance(value, list | tuple) and all(isinstance(v, str) for v in value):
             return tuple(value)
@@ -91,6 +91,10 @@ class Setting(NamedTuple):
                     raise InputError(f"config: {self.name}.{key} = {weight}: a weight must be 0 or more")
             if not sum(value.values()) > 0:
                 raise InputError(f"config: {self.name}: no positive weight: give e.g. {next(iter(self.choices))} = 1.0")
+        elif self.kind is Kind.TEXTS:
+            twice = [text for text in value if value.count(text) > 1]
+            if twice:
+                raise InputError(f"config: {self.name} names {twice[0]!r} twice: keep one")
         elif value is not None and self.lower is not None and not value >= self.lower:
             raise InputError(f"config: {self.name} = {value}: must be {self.lower:g} or more{self._or_leave_out}")
         elif value is not None and self.above is not None and not value > self.above:
@@ -101,8 +105,12 @@ class Setting(NamedTuple):
         return ", or left out" if self.optional else ""
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+LARGEST_NUMBER = 1e15
+"""of a setting: beyond it, as for inf and NaN, it is no number that anybody meant"""
+
+
+def _is_number(value: Any) -> TypeGuard[int | float]:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LARGEST_NUMBER
 
 
 def _one_of(name: str, value: str, allowed: Collection[str]) -> None:
@@ -127,6 +135,12 @@ SETTINGS: dict[str, Setting] = {
         Setting("exclude", Kind.TEXTS, (), "keys, names or globs left at their default"),
         Setting("lai", Kind.TEXT, "LAI", "variable of the Met file that gives the leaf area index",
                 ("LAI", "LAI_alternative")),
+        Setting("unusable_towers", Kind.TEXT, "stop",
+                "`skip` goes on without towers whose files cannot be used, and names them in the report; all are tried "
+                "before either", ("stop", "skip")),
+        Setting("sun_check", Kind.TEXT, "refuse",
+                "`refuse` a record whose shortwave radiation is hours away from the sun, or `ignore` the sun",
+                ("refuse", "ignore")),
         Setting("target", Kind.TEXT, "raw",
                 "observations to fit: as measured, or corrected for energy-balance closure", TARGETS),
         Setting("fluxes", Kind.NUMBER_TABLE, {"Qle": 1.0, "Qh": 1.0}, "weight of each flux in the loss", SCORED_FLUXES),
@@ -201,6 +215,8 @@ class Config:
     parameters: tuple[str, ...] = _default("parameters")
     exclude: tuple[str, ...] = _default("exclude")
     lai: str = _default("lai")
+    unusable_towers: str = _default("unusable_towers")
+    sun_check: str = _default("sun_check")
     target: str = _default("target")
     fluxes: dict[str, float] = _default("fluxes")
     loss: dict[str, float] = _default("loss")
@@ -286,13 +302,7 @@ def config_from_dict(values: dict[str, Any], where: str = "config") -> Config:
 def load_config(path: str | Path) -> Config:
     """Read ``config.toml``; a relative ``data`` is relative to the file. Raises InputError."""
     path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path}: no such file: give a config.toml")
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not valid TOML: {error}") from error
-    config = config_from_dict(values, str(path))
+    config = config_from_dict(read_toml(path, "configuration", "epochs = 10"), str(path))
     if config.data:
         config = dataclasses.replace(config, data=str((path.parent / config.data).resolve()))
     return config

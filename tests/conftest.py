@@ -10,6 +10,7 @@ instead of 25 and takes 0.09 s instead of 0.03. ``XLA_FLAGS= pytest`` tests what
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
@@ -19,13 +20,14 @@ import hypothesis
 import jax
 import pytest
 
-QUICK_COMPILER = "--xla_cpu_use_fusion_emitters=false --xla_backend_optimization_level=0"
+QUICK_COMPILER = ("--xla_backend_optimization_level=0", "--xla_cpu_use_fusion_emitters=false")
+"""jax 0.12 has no emitters to choose from and no flag for it"""
 
 
-def accepted(flags: str) -> bool:
-    """Whether this jaxlib takes these flags: a process stops at one that it does not know."""
+def accepted(flag: str) -> bool:
+    """Whether this jaxlib takes this flag: a process stops at one that it does not know."""
     command = [sys.executable, "-c", "import jax; jax.devices()"]
-    return subprocess.run(command, env=os.environ | {"XLA_FLAGS": flags}, capture_output=True).returncode == 0
+    return subprocess.run(command, env=os.environ | {"XLA_FLAGS": flag}, capture_output=True).returncode == 0
 
 
 # Commands run inside these processes choose compiler flags where the user has none (jlsm.command_line.xla_flags). They
@@ -33,7 +35,11 @@ def accepted(flags: str) -> bool:
 # tests have one.
 # Set before the workers of xdist start, so that this asks once.
 if "XLA_FLAGS" not in os.environ:
-    os.environ["XLA_FLAGS"] = QUICK_COMPILER if accepted(QUICK_COMPILER) else ""
+    os.environ["XLA_FLAGS"] = " ".join(filter(accepted, QUICK_COMPILER))
+# Tracing makes millions of objects that stay: looking through all of them again and again for garbage, as Python does
+# by default after every 700 new ones, is 7 % of what a gradient takes to trace and compile (perf).
+gc.freeze()
+gc.set_threshold(100_000, 20, 100)
 jax.config.update("jax_enable_x64", True)
 # a failure must be found again by the next run, and compiling has no deadline
 hypothesis.settings.register_profile("jlsm", deadline=None, derandomize=True, max_examples=25)

@@ -1,4 +1,4 @@
-"""The command ``jlsm``: run a tower file, list the parameters.
+"""The command ``jlsm``: run a tower file, convert a network's table, list the parameters.
 
 Only light modules are imported here; jax and NetCDF come in with the command that needs them, so that ``--help``
 answers at once and the precision is chosen before any array exists.
@@ -68,17 +68,40 @@ def run(
     lai: Annotated[LeafArea, typer.Option(help="Leaf area index of the Met file.")] = LeafArea.LAI,
     start: Annotated[str | None, typer.Option(help="First time to run, such as 2005 or 2005-06-01T12:00.")] = None,
     stop: Annotated[str | None, typer.Option(help="First time not to run.")] = None,
+    site: Annotated[
+        Path | None,
+        typer.Option(metavar="SITE.toml", help="Soil texture, LAI, clock and more of the site, before the Met file's."),
+    ] = None,
+    utc_offset: Annotated[
+        float | None, typer.Option(help="Hours by which the record's clock is ahead of UTC.", show_default="the file's")
+    ] = None,
+    sun_check: Annotated[
+        bool, typer.Option("--sun-check/--no-sun-check", help="Refuse a record whose sun shines at night.")
+    ] = True,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that jlsm did not write, too.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar, no summary.")] = False,
 ) -> None:
     """Run the model over a tower's forcing and write ALMA/CF NetCDF."""
     with one_line_errors():
         result = output or Path(_result_name(met))
-        _check_outputs(result, save_state, {"met": met, "parameters": parameters, "state": state}, overwrite)
+        inputs = {"met": met, "parameters": parameters, "state": state, "site": site}
+        _check_outputs(result, save_state, inputs, overwrite)
         prepare_jax(precision)
         from jlsm.command_line.run_file import RunOptions, run_file
 
-        options = RunOptions(parameters, spinup_years, state, save_state, lai.value, start, stop, overwrite)
+        options = RunOptions(
+            parameters,
+            spinup_years,
+            state,
+            save_state,
+            lai.value,
+            start,
+            stop,
+            site_file=site,
+            utc_offset=utc_offset,
+            sun_check=sun_check,
+            overwrite=overwrite,
+        )
         console = Console(stderr=True, quiet=quiet)
         with progress_bar(console) as progress:
             task = progress.add_task(met.name, total=None)
@@ -88,6 +111,37 @@ def run(
 
             steps = run_file(met, result, options, report)
         console.print(f"{result}: {steps} steps", highlight=False, soft_wrap=True)
+
+
+@app.command("convert")
+def convert_files(
+    tables: Annotated[
+        list[Path], typer.Argument(metavar="TABLE...", help="ONEFlux tables: .csv, .csv.gz, or the zip they came in.")
+    ],
+    site: Annotated[
+        Path | None, typer.Option(metavar="SITE.toml", help="What is known of the site, before what BIF tells.")
+    ] = None,
+    bif: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="BIF.csv", help="The network's BIF file, if not in the zip; may be given several times."),
+    ] = None,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for the files.", show_default="this folder")
+    ] = Path("."),
+    utc_offset: Annotated[
+        float | None, typer.Option(help="Hours by which the table's clock is ahead of UTC.", show_default="BIF's")
+    ] = None,
+    sun_check: Annotated[
+        bool, typer.Option("--sun-check/--no-sun-check", help="Refuse a record whose sun shines at night.")
+    ] = True,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files of the same name.")] = False,
+) -> None:
+    """Make Met and Flux files of FLUXNET, AmeriFlux or ICOS tables (a daily table: Flux only)."""
+    with one_line_errors():
+        from jlsm.command_line.convert import ConvertOptions, convert_tables
+
+        options = ConvertOptions(site, tuple(bif or ()), output, utc_offset, sun_check, overwrite)
+        convert_tables(tables, options, lambda file, words: typer.echo(f"{file}: {words}"))
 
 
 @app.command("parameters")
@@ -136,7 +190,7 @@ def _parameter_rows(met: Path | None) -> list[tuple[str, ...]]:
 
 
 def _result_name(met: Path) -> str:
-    return met.name.removesuffix(".nc").removesuffix("_Met") + "_jlsm.nc"
+    return met.name.removesuffix(".gz").removesuffix(".nc").removesuffix("_Met") + "_jlsm.nc"
 
 
 def _check_outputs(result: Path, saved: Path | None, inputs: dict[str, Path | None], overwrite: bool) -> None:

@@ -113,6 +113,8 @@ def prepare_jax(
     was told of (``JAX_COMPILATION_CACHE_DIR``) is left alone.
     """
     prefer_cpu_flags(loop_bytes, columns)
+    # XLA's own log asks users to file a bug where a compilation takes minutes; what it cannot do it raises
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import jax
 
     jax.config.update("jax_enable_x64", precision is Precision.float64)

@@ -28,7 +28,7 @@ class RunOptions:
         state: saved state to start from; a RepairWarning says where it is of another site, or (without spin-up) of
             another time than the start of the record.
         save_state: file for the state at the end.
-        lai, start, stop: as in ``load_forcing``.
+        lai, start, stop, site_file, utc_offset, sun_check: as in ``load_forcing``.
         overwrite: replace what lies where the result and the state go, whatever it is.
     """
 
@@ -39,6 +39,9 @@ class RunOptions:
     lai: str = "LAI"
     start: str | None = None
     stop: str | None = None
+    site_file: Path | None = None
+    utc_offset: float | None = None
+    sun_check: bool = True
     overwrite: bool = False
 
 
@@ -63,7 +66,15 @@ def run_file(
         FloatingPointError: the model gave a value that is not finite.
     """
     state = options.state
-    forcing, site = io.load_forcing(met, lai=options.lai, start=options.start, stop=options.stop)
+    forcing, site = io.load_forcing(
+        met,
+        lai=options.lai,
+        start=options.start,
+        stop=options.stop,
+        site_file=options.site_file,
+        utc_offset=options.utc_offset,
+        sun_check=options.sun_check,
+    )
     params = default_parameters(site)
     if options.parameters is not None:
         params = io.read_parameters(options.parameters, params, steps=forcing.steps)

@@ -88,6 +88,14 @@ def fill_lai(
     return values
 
 
+def monthly_course(values: tuple[float, ...], times: np.ndarray) -> np.ndarray:
+    """A course through twelve monthly values, set at the middle of each month and linear in between."""
+    months = times.astype("datetime64[M]")
+    length = ((months + 1).astype("datetime64[s]") - months.astype("datetime64[s]")).astype(float)
+    place = months.astype(int) % 12 + (times - months).astype("timedelta64[s]").astype(float) / length - 0.5
+    return np.interp(place, np.arange(-1, 13), [values[-1], *values, values[0]])
+
+
 def fill_humidity(
     file: str, source: str, values: np.ndarray, temperature: np.ndarray, pressure: np.ndarray
 ) -> np.ndarray:

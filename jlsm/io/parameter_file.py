@@ -14,8 +14,6 @@ from __future__ import annotations
 import difflib
 import hashlib
 import os
-import tomllib
-from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
@@ -23,6 +21,7 @@ import numpy as np
 from jlsm._version import package_version
 from jlsm.errors import InputError
 from jlsm.files import OVERWRITE, check_writable, whole_file
+from jlsm.io.toml_file import read_toml
 from jlsm.parameters import (
     PARAMETERS,
     Parameters,
@@ -45,14 +44,7 @@ def read_parameters(path: str | os.PathLike, defaults: Parameters, *, steps: int
         InputError: an unreadable file, an unknown name, a value of the wrong type or shape, or outside its bounds.
     """
     file = os.fspath(path)
-    try:
-        content = tomllib.loads(Path(file).read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise InputError(f"{file}: no such file: check the path of the parameter file") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{file}: is not valid TOML ({error}): write lines like vcmax25 = 80.0") from error
-    except OSError as error:
-        raise InputError(f"{file}: cannot be read ({error.strerror}): check the path") from error
+    content = read_toml(file, "parameter file", "vcmax25 = 80.0")
     groups = {info.group for info in PARAMETERS.values()}
     values: dict[str, np.ndarray] = {}
     for name, value in content.items():

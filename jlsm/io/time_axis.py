@@ -1,9 +1,14 @@
-"""The time axis of a NetCDF file: decoded to whole seconds of local standard time, and checked for regularity."""
+"""The time axis of a tower's file: decoded to whole seconds of local standard time, and checked for regularity.
+
+Every file goes through here, forcing and fluxes alike, so that one units string is one clock.
+"""
 
 from __future__ import annotations
 
 import re
+from typing import NamedTuple
 
+import cftime
 import numpy as np
 
 from jlsm.errors import InputError
@@ -15,10 +20,27 @@ _SECONDS = {
     "day": 86400.0, "days": 86400.0, "d": 86400.0,
 }  # fmt: skip
 _REAL_CALENDARS = ("standard", "gregorian", "proleptic_gregorian")
-_SINCE = re.compile(r"^\s*(\w+)\s+since\s+(\d{1,4})-(\d{1,2})-(\d{1,2})(?:[T\s]+(\d{1,2}):(\d{1,2})(?::(\d{1,2}))?)?")
+_SINCE = re.compile(
+    r"\s*(?P<unit>\w+)\s+since\s+(?P<year>\d{1,4})-(?P<month>\d{1,2})-(?P<day>\d{1,2})"
+    r"(?:[T\s]+(?P<hour>\d{1,2})(?::(?P<minute>\d{1,2})(?::(?P<second>\d{1,2})(?:\.\d*)?)?)?)?"
+    r"\s*(?P<zone>Z|UTC|GMT|[+-]\d{1,2}(?::?\d{2})?)?\s*",
+    re.IGNORECASE,
+)
 _DATE = re.compile(r"^\d{4}(-\d{2}(-\d{2}([T ]\d{2}:\d{2}(:\d{2})?)?)?)?$")
+_FIRST, _LAST = np.datetime64("1700", "s"), np.datetime64("2200", "s")  # what 64-bit nanoseconds of readers can hold
 
 LONGEST_STEP = 3 * 3600.0  # s; a longer mean has lost the course of the day that the model integrates
+
+
+class Clock(NamedTuple):
+    """What a units attribute says of time: ``hours since 1998-07-01 00:00 -06:00``."""
+
+    origin: int
+    """seconds since 1970-01-01 of the date, on the file's clock, or in UTC where there is a zone"""
+    unit: float
+    """s"""
+    zone: float | None
+    """hours ahead of UTC in which the date is written; None where the file does not say: local standard time"""
 
 
 def timestamp(time: np.datetime64) -> str:
@@ -26,8 +48,8 @@ def timestamp(time: np.datetime64) -> str:
     return str(time.astype("datetime64[m]"))
 
 
-def decode(file: str, values: np.ndarray, units: str, calendar: str) -> np.ndarray:
-    """Times as ``datetime64[s]``.
+def read_clock(file: str, units: str, calendar: str) -> Clock:
+    """The clock of a units attribute.
 
     Raises:
         InputError: units that are no time since a date, or a calendar without the real leap days.
@@ -37,20 +59,86 @@ def decode(file: str, values: np.ndarray, units: str, calendar: str) -> np.ndarr
             f"{file}: time has calendar {calendar!r}: a tower record needs the real one; shift the record to calendar "
             f"'standard' (with 29 February in leap years)"
         )
-    match = _SINCE.match(units)
-    if not match or match[1].lower() not in _SECONDS:
+    match = _SINCE.fullmatch(units)
+    if not match or match["unit"].lower() not in _SECONDS:
         raise InputError(
             f"{file}: time has units {units!r}, which cannot be decoded: use 'seconds since YYYY-MM-DD hh:mm:ss'"
         )
-    year, month, day, hour, minute, second = (int(part or 0) for part in match.groups()[1:])
+    date = [int(match[name] or 0) for name in ("year", "month", "day", "hour", "minute", "second")]
     try:
-        origin = np.datetime64(f"{year:04d}-{month:02d}-{day:02d}T{hour:02d}:{minute:02d}:{second:02d}", "s")
+        # the standard calendar is the Julian one before October 1582
+        moment = cftime.datetime(*date, calendar=calendar.lower())
     except ValueError as error:
         raise InputError(f"{file}: time has units {units!r}, a date that does not exist: correct it") from error
+    origin = int(cftime.date2num(moment, "seconds since 1970-01-01", calendar.lower()))
+    zone = _zone_hours(match["zone"])
+    return Clock(origin - round(3600 * (zone or 0.0)), _SECONDS[match["unit"].lower()], zone)
+
+
+def _zone_hours(text: str | None) -> float | None:
+    """Hours ahead of UTC of ``UTC``, ``Z``, ``-6``, ``+05:30`` or ``+0530``."""
+    if text is None:
+        return None
+    if text[0] not in "+-":
+        return 0.0
+    digits = text[1:].replace(":", "")
+    hours, minutes = (int(digits), 0) if len(digits) < 3 else (int(digits[:-2]), int(digits[-2:]))
+    return (-1.0 if text[0] == "-" else 1.0) * (hours + minutes / 60.0)
+
+
+def decode(file: str, values: np.ndarray, clock: Clock, utc_offset: float | None) -> np.ndarray:
+    """Times as ``datetime64[s]`` of local standard time.
+
+    Args:
+        values: numbers on the clock.
+        utc_offset: of the site's local standard time, hours ahead of UTC; used where the clock has a zone.
+
+    Raises:
+        InputError: missing values, years that no output file can hold, a zone but no offset.
+    """
     if not np.isfinite(values).all():
         at = int(np.argmax(~np.isfinite(values)))
         raise InputError(f"{file}: time is missing (NaN or fill value) at step {at}: write the missing time stamps")
-    return origin + np.round(values * _SECONDS[match[1].lower()]).astype("timedelta64[s]")
+    if clock.zone is not None and utc_offset is None:
+        raise InputError(
+            f"{file}: time is written in UTC{clock.zone:+g}, and the site's own clock is unknown: add the global "
+            f"attribute utc_offset_hours, or give the offset of local standard time (--utc-offset)"
+        )
+    shift = 0.0 if clock.zone is None else 3600.0 * float(utc_offset or 0.0)
+    seconds = clock.origin + shift + values * clock.unit
+    outside = ~((seconds >= _FIRST.astype(int)) & (seconds < _LAST.astype(int)))
+    if outside.any():
+        at = int(np.argmax(outside))
+        year = 1970 + seconds[at] / (365.2425 * 86400.0)
+        raise InputError(
+            f"{file}: time is in the year {year:.4g} at step {at}: years 1700 to 2199 can be run; correct its "
+            f"units or values"
+        )
+    return np.round(seconds).astype(np.int64).astype("datetime64[s]")
+
+
+def interval_starts(file: str, stamps: np.ndarray, bounds: np.ndarray) -> np.ndarray:
+    """Where each interval begins, from the bounds that the file has for its time stamps, ``[time, 2]``.
+
+    Raises:
+        InputError: bounds without their stamp inside, or of different lengths.
+    """
+    start, end = bounds[:, 0], bounds[:, 1]
+    astray = (end <= start) | (stamps < start) | (stamps > end)
+    if astray.any():
+        at = int(np.argmax(astray))
+        raise InputError(
+            f"{file}: time {timestamp(stamps[at])} is not within its bounds, {timestamp(start[at])} to "
+            f"{timestamp(end[at])} (step {at}): correct the bounds, or remove them"
+        )
+    lengths = (end - start).astype(float)
+    if (lengths != lengths[0]).any():
+        at = int(np.argmax(lengths != lengths[0]))
+        raise InputError(
+            f"{file}: time bounds are {lengths[at]:g} s apart at {timestamp(start[at])}, {lengths[0]:g} s before: "
+            f"intervals must be of one length"
+        )
+    return start
 
 
 def select(file: str, times: np.ndarray, start: str | None, stop: str | None) -> slice:

@@ -193,6 +193,10 @@ def prepare_atmosphere(forcing: Forcing, site: Site, snow: Snow) -> Atmosphere:
     humidity = jnp.minimum(forcing.Qair, ceiling)
     virtual = forcing.Tair * (1.0 + 0.608 * humidity)
     solid = snow_share(wet_bulb_temperature(forcing.Tair, humidity, forcing.Psurf), snow.wet_bulb_offset)
+    if forcing.Snowf is not None:
+        observed = jnp.isfinite(forcing.Snowf)
+        fallen = jnp.where(observed, forcing.Snowf, 0.0) / jnp.where(forcing.Precip > 0.0, forcing.Precip, 1.0)
+        solid = jnp.where(observed, jnp.clip(fallen, 0.0, 1.0), solid)
     return Atmosphere(
         temperature=forcing.Tair,
         potential_temperature=forcing.Tair + GRAVITY / HEAT_CAPACITY_AIR * site.reference_height,

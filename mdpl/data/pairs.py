@@ -142,6 +142,7 @@ def _fill_file(file, code: str, days: np.ndarray, rows: dict, attributes: dict[s
         "site_code": f"{code}-syn",
         "site_name": f"{climate.texts['name']} (synthetic)",
         "utc_offset_hours": climate.scalars["utc_offset"],
+        "soil_texture": "loam",  # of the model that made the fluxes
         "time_step": "30 min",
         "comment": SYNTHETIC_COMMENT.format(tower=code),
         **attributes,

@@ -132,8 +132,9 @@ def notes(run: Run, observed: dict[str, Observed]) -> list[str]:
     compared = "; ".join(f"{step} at {', '.join(s)}" for step, s in steps.items())
     paragraphs = [
         f"Step of the comparison: {compared}. "
-        "Only steps flagged as measured (qc 0) count; a file without flags counts every finite step."
+        "Only steps flagged as measured count; a file without flags counts every finite step."
     ]
+    paragraphs += [f"Left out, because its files cannot be used: {row.reason}." for row in run.left_out]
     paragraphs += [f"{site}: {one.split.words}." for site, one in observed.items()]
     paragraphs += [f"{site}: {note}." for site, one in observed.items() for note in one.observations.notes]
     paragraphs.append(

@@ -16,16 +16,17 @@ from mdpl.files.mark import MARK_FILE, Mark, read_mark, write_mark
 from mdpl.scores.evaluation import MetricRow
 from mdpl.unknowns.generator import GENERATOR_FILE
 
-CONFIG_FILE, METRICS_FILE, PARAMETERS_FILE, COURSES_FILE, LOSSES_FILE, STOP_FILE, REPORT_FILE = (
-    "config.toml", "metrics.csv", "parameters.csv", "parameters_seasonal.csv", "loss.csv", "stopped.json",
-    "report.html",
+CONFIG_FILE, METRICS_FILE, PARAMETERS_FILE, COURSES_FILE, LOSSES_FILE, LEFT_OUT_FILE, STOP_FILE, REPORT_FILE = (
+    "config.toml", "metrics.csv", "parameters.csv", "parameters_seasonal.csv", "loss.csv", "towers_left_out.csv",
+    "stopped.json", "report.html",
 )  # fmt: skip
 CALIBRATION, TRANSFER = "mdpl calibrate", "mdpl transfer"
 """kinds of directories"""
 CHECKPOINTS = ("checkpoints", "checkpoints_surrogate")
 TRANSFER_FILE, WITHOUT = "transfer.csv", "without_"
 """of a leave-one-out: its table, and the beginning of the names of its calibrations' directories"""
-_FILES = (METRICS_FILE, PARAMETERS_FILE, COURSES_FILE, LOSSES_FILE, STOP_FILE, REPORT_FILE, GENERATOR_FILE,
+_FILES = (METRICS_FILE, PARAMETERS_FILE, COURSES_FILE, LOSSES_FILE, LEFT_OUT_FILE, STOP_FILE,
+          REPORT_FILE, GENERATOR_FILE,
           "loss.png", "taylor_Qh.png", "taylor_Qle.png")  # fmt: skip
 STAGES = ("default", "calibrated")
 """what the land surface model was run with over the whole record"""

@@ -21,6 +21,7 @@ from mdpl.files.mark import check_recorded, read_mark, record, write_mark
 from mdpl.runs.claim import (
     CONFIG_FILE,
     COURSES_FILE,
+    LEFT_OUT_FILE,
     LOSSES_FILE,
     METRICS_FILE,
     PARAMETERS_FILE,
@@ -29,7 +30,7 @@ from mdpl.runs.claim import (
     model_file,
     run_files,
 )
-from mdpl.runs.rows import CourseRow, EpochRow, ParameterRow
+from mdpl.runs.rows import CourseRow, EpochRow, LeftOutRow, ParameterRow
 from mdpl.scores.evaluation import MetricRow
 from mdpl.unknowns.search_space import SearchSpace
 from mdpl.unknowns.time_varying import UnknownsLayout
@@ -63,6 +64,13 @@ def write_courses(directory: Path, rows: Iterable[CourseRow]) -> None:
 def write_losses(directory: Path, rows: Iterable[EpochRow]) -> None:
     """``loss.csv``."""
     write_rows(directory / LOSSES_FILE, EpochRow, rows)
+
+
+def write_left_out(directory: Path, reasons: dict[str, str]) -> None:
+    """``towers_left_out.csv``, where there are any: record and reason."""
+    if reasons:
+        rows = [LeftOutRow(record, reason) for record, reason in reasons.items()]
+        write_rows(directory / LEFT_OUT_FILE, LeftOutRow, rows)
 
 
 def write_stop(directory: Path, details: dict) -> Path:
@@ -130,6 +138,8 @@ class Run:
     losses: list[EpochRow]
     courses: list[CourseRow]
     """empty where every parameter is constant in time"""
+    left_out: list[LeftOutRow] = dataclasses.field(default_factory=list)
+    """towers whose files could not be used"""
 
     @property
     def sites(self) -> tuple[str, ...]:
@@ -184,7 +194,7 @@ def read_run(directory: str | Path) -> Run:
         raise InputError(f"{directory}: no such directory: give the RUN_DIR of `mdpl calibrate`")
     if not (directory / CONFIG_FILE).is_file():
         raise InputError(f"{directory / CONFIG_FILE}: no such file: {directory} is no run directory of mdpl calibrate")
-    courses = directory / COURSES_FILE
+    courses, left_out = directory / COURSES_FILE, directory / LEFT_OUT_FILE
     run = Run(
         directory=directory,
         config=load_config(directory / CONFIG_FILE),
@@ -192,6 +202,7 @@ def read_run(directory: str | Path) -> Run:
         parameters=[row for row in read_rows(directory / PARAMETERS_FILE, ParameterRow) if row.lower is not None],
         losses=read_rows(directory / LOSSES_FILE, EpochRow),
         courses=read_rows(courses, CourseRow) if courses.is_file() else [],
+        left_out=read_rows(left_out, LeftOutRow) if left_out.is_file() else [],
     )
     tables = (METRICS_FILE, PARAMETERS_FILE, LOSSES_FILE, *((COURSES_FILE,) if courses.is_file() else ()))
     check_recorded(directory, tables)

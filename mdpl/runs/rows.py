@@ -31,6 +31,14 @@ class ParameterRow:
 
 
 @dataclass(frozen=True)
+class LeftOutRow:
+    """One line of towers_left_out.csv: a tower whose files could not be used."""
+
+    record: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class CourseRow:
     """One line of parameters_seasonal.csv: the value of a parameter on a day of the year."""
 

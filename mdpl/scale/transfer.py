@@ -57,7 +57,13 @@ def transfer(
         raise InputError(f"config: learner = {config.learner!r}: only the network's parameters can be transferred")
     output = Path(config.output or "runs/transfer")
     check_claim(output, TRANSFER, overwrite)
-    towers = load_towers(find_site_files(config.data, config.sites), config.lai) if towers is None else towers
+    if towers is None:
+        towers = load_towers(
+            find_site_files(config.data, config.sites),
+            config.lai,
+            sun_check=config.sun_check == "refuse",
+            skip_unusable=config.unusable_towers == "skip",
+        )
     if len(towers) < 2:
         raise InputError(f"transfer needs two sites or more, {len(towers)} given: add --sites or data")
     path = path or lsm_path()

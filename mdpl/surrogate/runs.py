@@ -221,8 +221,9 @@ def _end_of_day(outputs: Outputs, steps_per_day: int) -> Float[np.ndarray, "days
 def record_pieces(towers: list[Tower], site: np.ndarray, first: np.ndarray, steps: int) -> Forcing:
     """Forcing ``[steps, columns]``: column ``c`` is ``steps`` steps of site ``site[c]`` from its step ``first[c]``."""
     series = {}
-    for name in (*METEOROLOGY, "day", "second_of_day"):
-        records = [np.asarray(getattr(tower.forcing, name)) for tower in towers]
+    optional = ("Snowf",) if any(tower.forcing.Snowf is not None for tower in towers) else ()
+    for name in (*METEOROLOGY, "day", "second_of_day", *optional):
+        records = [np.asarray(t.forcing.snowfall() if name in optional else getattr(t.forcing, name)) for t in towers]
         columns = [records[s][f : f + steps] for s, f in zip(site, first, strict=True)]
         series[name] = jnp.asarray(np.stack(columns, axis=1))
     return Forcing(**series, dt=jnp.stack([jnp.asarray(towers[s].forcing.dt) for s in site]))

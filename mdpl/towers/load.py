@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
-from jlsm.errors import InputError
+from jlsm.errors import InputError, RepairWarning
 from jlsm.forcing import Forcing, Site
 from mdpl.towers.observations import Observations, load_observations
 
@@ -24,6 +25,12 @@ class SiteFiles:
         """Site code, the record's name up to the first underscore."""
         return self.record.split("_")[0]
 
+    @property
+    def site_file(self) -> Path | None:
+        """``<record>_Site.toml`` beside the pair, where there is one (``jlsm.io.site_file``)."""
+        path = self.met.with_name(f"{self.record}_Site.toml")
+        return path if path.is_file() else None
+
 
 @dataclass(frozen=True)
 class Tower:
@@ -40,7 +47,7 @@ def find_site_files(directory: str | Path, wanted: tuple[str, ...] = ()) -> list
     """Met/Flux pairs in a folder.
 
     Args:
-        directory: holds ``<SITE>_*_Met.nc`` and the matching ``_Flux.nc``.
+        directory: holds ``<SITE>_*_Met.nc`` and the matching ``_Flux.nc``, each gzipped (``.nc.gz``) or not.
         wanted: site codes, or the start of a record's name (``US-Bo1_1998``) where a site has several
             records; empty takes every pair there is.
 
@@ -51,7 +58,8 @@ def find_site_files(directory: str | Path, wanted: tuple[str, ...] = ()) -> list
     directory = Path(directory)
     if not directory.is_dir():
         raise InputError(f"{directory}: no such folder: give --data DIR with <SITE>_*_Met.nc and _Flux.nc files")
-    records = sorted(path.name.removesuffix("_Met.nc") for path in directory.glob("*_Met.nc"))
+    names = [path.name.removesuffix(".gz") for path in directory.glob("*_Met.nc*")]
+    records = sorted({name.removesuffix("_Met.nc") for name in names if name.endswith("_Met.nc")})
     if not records:
         raise InputError(f"{directory}: no *_Met.nc file: give --data DIR with PLUMBER2 Met and Flux files")
     if not wanted:
@@ -78,10 +86,18 @@ def _one_record(directory: Path, records: list[str], name: str) -> str:
 
 
 def _pair(directory: Path, record: str, must_have_flux: bool = False) -> SiteFiles:
-    pair = SiteFiles(record, directory / f"{record}_Met.nc", directory / f"{record}_Flux.nc")
+    pair = SiteFiles(
+        record, _plain_or_gzipped(directory, f"{record}_Met.nc"), _plain_or_gzipped(directory, f"{record}_Flux.nc")
+    )
     if must_have_flux and not pair.flux.is_file():
         raise InputError(f"{pair.flux}: no such file: site {pair.code} has forcing but no fluxes to calibrate against")
     return pair
+
+
+def _plain_or_gzipped(directory: Path, name: str) -> Path:
+    """The file of this name, or where there is none the gzipped one."""
+    plain, packed = directory / name, directory / f"{name}.gz"
+    return packed if packed.is_file() and not plain.is_file() else plain
 
 
 def site_labels(files: list[SiteFiles]) -> tuple[str, ...]:
@@ -90,16 +106,41 @@ def site_labels(files: list[SiteFiles]) -> tuple[str, ...]:
     return tuple(pair.code if codes.count(pair.code) == 1 else pair.record for pair in files)
 
 
-def load_towers(files: list[SiteFiles], lai: str = "LAI") -> list[Tower]:
+def load_towers(
+    files: list[SiteFiles], lai: str = "LAI", *, sun_check: bool = True, skip_unusable: bool = False
+) -> list[Tower]:
     """Read forcing (with the named leaf area index), site and observations of every pair, in order.
 
+    Args:
+        files: from ``find_site_files``.
+        lai, sun_check: as in ``jlsm.load_forcing``.
+        skip_unusable: go on without towers whose files cannot be used, with a RepairWarning for each.
+
     Raises:
-        InputError: from the readers (file, variable, time, remedy).
+        InputError: from the readers (file, variable, time, remedy), after all towers were tried; no tower is left.
     """
+    towers, left_out = load_usable_towers(files, lai, sun_check=sun_check)
+    if left_out and not (skip_unusable and towers):
+        reasons = list(left_out.values())
+        if len(reasons) == 1:
+            raise InputError(reasons[0])
+        raise InputError(f"{len(reasons)} of {len(files)} towers cannot be used: {' | '.join(reasons)}")
+    for record, reason in left_out.items():
+        warnings.warn(f"{record}: left out: {reason}", RepairWarning, stacklevel=2)
+    return towers
+
+
+def load_usable_towers(
+    files: list[SiteFiles], lai: str = "LAI", *, sun_check: bool = True
+) -> tuple[list[Tower], dict[str, str]]:
+    """The towers that can be used, and why the others cannot: one line for each record."""
     from jlsm.io import load_forcing
 
-    towers = []
+    towers, left_out = [], {}
     for label, pair in zip(site_labels(files), files, strict=True):
-        forcing, site = load_forcing(pair.met, lai=lai)
-        towers.append(Tower(label, forcing, site, load_observations(pair.flux)))
-    return towers
+        try:
+            forcing, site = load_forcing(pair.met, lai=lai, site_file=pair.site_file, sun_check=sun_check)
+            towers.append(Tower(label, forcing, site, load_observations(pair.flux, float(site.utc_offset))))
+        except InputError as error:
+            left_out[pair.record] = str(error)
+    return towers, left_out

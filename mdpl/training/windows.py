@@ -18,15 +18,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from jlsm.errors import InputError
-from jlsm.forcing import METEOROLOGY, Forcing, Site, stack_sites
+from jlsm.forcing import Forcing, Site, stack_sites
 from mdpl.config import Config
 from mdpl.model_paths import PathState
 from mdpl.scores.losses import Target
 from mdpl.towers.intervals import DAY, TimeAxis, align, model_time
 from mdpl.towers.load import Tower
 from mdpl.towers.split import Split, split_by_time
-
-SERIES = (*METEOROLOGY, "day", "second_of_day")
 
 
 class Columns(NamedTuple):
@@ -156,7 +154,7 @@ def _group(towers: tuple[Tower, ...], clock: tuple[int, int, int], config: Confi
     steps = -(-steps // ratio) * ratio  # whole observed intervals, so that every window has the same pattern
     windows = max(-(-tower.forcing.steps // steps) for tower in towers)
     stacked, site = stack_sites([(_cycled(tower.forcing, windows * steps), tower.site) for tower in towers])
-    series = {name: np.asarray(getattr(stacked, name)) for name in SERIES}
+    series = {name: np.asarray(getattr(stacked, name)) for name in stacked.series()}
     splits, targets = [], []
     for tower in towers:
         split = split_by_time(
@@ -180,7 +178,7 @@ def _group(towers: tuple[Tower, ...], clock: tuple[int, int, int], config: Confi
 def _cycled(forcing: Forcing, steps: int) -> Forcing:
     """``steps`` steps: past its end a record goes on with its own beginning (plausible weather, never scored)."""
     index = np.arange(steps) % forcing.steps
-    return Forcing(**{name: jnp.asarray(getattr(forcing, name))[index] for name in SERIES}, dt=forcing.dt)
+    return Forcing(**{name: jnp.asarray(getattr(forcing, name))[index] for name in forcing.series()}, dt=forcing.dt)
 
 
 def _targets(

@@ -96,7 +96,12 @@ def write_met(
         "reference_height": 6.0,
         "canopy_height": 1.0,
     } | (scalars or {})
-    texts = {"site_code": "XX-Tst", "site_name": "Testfield", "utc_offset_hours": np.float32(1.0)} | (attributes or {})
+    texts = {
+        "site_code": "XX-Tst",
+        "site_name": "Testfield",
+        "utc_offset_hours": np.float32(1.0),
+        "soil_texture": "loam",
+    } | (attributes or {})
     with netCDF4.Dataset(path, "w", format=form) as dataset:
         dataset.setncatts({name: value for name, value in texts.items() if value is not None})
         dataset.createDimension("time", steps)

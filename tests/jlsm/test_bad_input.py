@@ -197,23 +197,58 @@ def test_wrong_units_by_range(folder, case, dt):
 @pytest.mark.parametrize(
     ("name", "unit"),
     [
-        ("Tair", "degC"),
-        ("Tair", "°C"),
-        ("Qair", "g kg-1"),
-        ("Qair", "g/kg"),
-        ("Psurf", "hPa"),
-        ("Psurf", "kPa"),
-        ("Precip", "mm/day"),
+        ("Tair", "furlong"),
         ("Precip", "mm"),
-        ("Wind", "km/h"),
-        ("SWdown", "MJ m-2 d-1"),
-        ("CO2air", "mol mol-1"),
-        ("RH", "fraction"),
+        ("Precip", "kg m-2"),
+        ("SWdown", "umol m-2 s-1"),
+        ("SWdown", "MJ m-2"),
+        ("CO2air", "mg/m3"),
+        ("CO2air", "Pa"),
+        ("Wind", "K"),
     ],
 )
-def test_wrong_units_by_attribute(tmp_path, name, unit):
+def test_units_of_something_else(tmp_path, name, unit):
     message = refusal(write_met(tmp_path / "m.nc", units={name: unit}))
-    assert f"{name} has units '{unit}', expected" in message
+    assert f"{name} has units '{unit}', a unit " in message and "expected" in message
+
+
+@pytest.mark.parametrize(
+    ("name", "unit", "back"),
+    [
+        ("Tair", "degC", lambda x: x - 273.15),
+        ("Tair", "°C", lambda x: x - 273.15),
+        ("Tair", "degF", lambda x: (x - 273.15) * 1.8 + 32.0),
+        ("Qair", "g kg-1", lambda x: x * 1e3),
+        ("Psurf", "hPa", lambda x: x / 100.0),
+        ("Psurf", "kPa", lambda x: x / 1000.0),
+        ("Precip", "mm/day", lambda x: x * 86400.0),
+        ("Precip", "mm/30min", lambda x: x * 1800.0),
+        ("Precip", "in/h", lambda x: x * 3600.0 / 25.4),
+        ("Wind", "km/h", lambda x: x * 3.6),
+        ("Wind", "ft/s", lambda x: x / 0.3048),
+        ("SWdown", "MJ m-2 d-1", lambda x: x * 0.0864),
+        ("CO2air", "mol mol-1", lambda x: x * 1e-6),
+        ("RH", "fraction", lambda x: x / 100.0),
+    ],
+)
+def test_other_units_are_converted_and_announced(tmp_path, name, unit, back):
+    values = np.maximum(met_series(STEPS, 1800.0)[name], 0.0)
+    path = write_met(
+        tmp_path / "m.nc",
+        units={name: unit},
+        replace={name: back(values), "Wind": np.ones(STEPS)} | {name: back(values)},
+    )
+    with pytest.warns(RepairWarning, match=f"{name} converted from .* to "):
+        forcing, _ = io.load_forcing(path)
+    if name != "RH":
+        np.testing.assert_allclose(getattr(forcing, name), values, rtol=3e-6)
+
+
+def test_a_labelled_unit_that_the_values_contradict(tmp_path):
+    """Values in K labelled as degrees Celsius, Pa as hPa: converted, they are out of range."""
+    assert "outside" in refusal(write_met(tmp_path / "m.nc", units={"Tair": "degC"}))
+    assert "Psurf" in refusal(write_met(tmp_path / "p.nc", units={"Psurf": "hPa"}))
+    assert "% labelled as a fraction" in refusal(write_met(tmp_path / "r.nc", units={"RH": "fraction"}))
 
 
 @pytest.mark.parametrize("unit", ["kg m-2 s-1", "kg/m^2/s", "mm/s", "kg m**-2 s**-1", ""])

@@ -53,6 +53,11 @@ def jlsm_command(*arguments: object):
     return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
+def run_unwatched(*arguments: object):
+    """``jlsm run`` on a record of two days, of which the sun cannot tell anything."""
+    return jlsm_command("run", *arguments, "--no-sun-check")
+
+
 def refused(result) -> str:
     """The one line with which a command ended."""
     assert result.exit_code == 2, result.output
@@ -81,7 +86,7 @@ def test_options(model, folder):
     (folder / "p.toml").write_text(f"vcmax25 = 66.0\n[vegetation]\nleaf_area_scale = {scale.tolist()}\n")
     result = jlsm_command(
         "run", "m.nc", "-o", "o.nc", "--parameters", "p.toml", "--precision", "float64", "--save-state", "s.nc",
-        "--lai", "LAI_alternative", "--start", "2004-02-29", "--spinup-years", "0", "--quiet",
+        "--lai", "LAI_alternative", "--start", "2004-02-29", "--spinup-years", "0", "--quiet", "--no-sun-check",
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     with xr.open_dataset(folder / "o.nc") as dataset:
@@ -102,18 +107,18 @@ def test_a_run_goes_on_from_a_saved_state(model, folder):
 def test_a_state_of_another_site_or_time_is_announced(model, folder):
     write_met(folder / "m.nc")
     write_met(folder / "other.nc", attributes={"site_code": "XX-Two"})
-    assert jlsm_command("run", "m.nc", "--stop", "2004-02-29", "-o", "a.nc", "--save-state", "s.nc").exit_code == 0
-    matching = jlsm_command("run", "m.nc", "--start", "2004-02-29", "--state", "s.nc", "-o", "b.nc")
+    assert run_unwatched("m.nc", "--stop", "2004-02-29", "-o", "a.nc", "--save-state", "s.nc").exit_code == 0
+    matching = run_unwatched("m.nc", "--start", "2004-02-29", "--state", "s.nc", "-o", "b.nc")
     assert matching.exit_code == 0 and "warning" not in matching.stderr
-    early = jlsm_command("run", "m.nc", "--state", "s.nc", "-o", "b.nc")
+    early = run_unwatched("m.nc", "--state", "s.nc", "-o", "b.nc")
     assert early.exit_code == 0
     assert early.stderr.splitlines()[0] == (
         "warning: s.nc: the state belongs to 2004-02-29T00:00, the run starts at 2004-02-28T00:00: kept; "
         "start the run there, or spin up"
     )
-    spun_up = jlsm_command("run", "m.nc", "--state", "s.nc", "--spinup-years", "1", "-o", "b.nc")
+    spun_up = run_unwatched("m.nc", "--state", "s.nc", "--spinup-years", "1", "-o", "b.nc")
     assert spun_up.exit_code == 0 and "warning" not in spun_up.stderr
-    elsewhere = jlsm_command("run", "other.nc", "--start", "2004-02-29", "--state", "s.nc", "-o", "c.nc")
+    elsewhere = run_unwatched("other.nc", "--start", "2004-02-29", "--state", "s.nc", "-o", "c.nc")
     assert elsewhere.exit_code == 0
     assert elsewhere.stderr.startswith("warning: s.nc: is a state of site XX-Tst, the run is at XX-Two: kept;")
     assert elsewhere.stderr.count("warning") == 1
@@ -121,7 +126,7 @@ def test_a_state_of_another_site_or_time_is_announced(model, folder):
 
 def test_repairs_are_said(model, folder):
     write_met(folder / "m.nc", replace={"CO2air": None})
-    result = jlsm_command("run", "m.nc")
+    result = run_unwatched("m.nc")
     assert result.exit_code == 0 and result.stderr.startswith("warning: m.nc: CO2air is missing at 96 of 96")
 
 
@@ -193,7 +198,7 @@ def test_a_fault_in_mid_run_leaves_the_old_result(model, folder, monkeypatch):
             yield steps, bad, state
 
     monkeypatch.setattr(model, "stream", broken)
-    result = jlsm_command("run", "m.nc", "-o", "o.nc", "--overwrite")
+    result = run_unwatched("m.nc", "-o", "o.nc", "--overwrite")
     assert result.exit_code == 1
     assert result.stderr == (
         "error: XX-Tst: Qle is not finite at 2004-02-28T21:30: please report it with the Met file\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import warnings
@@ -80,3 +81,15 @@ def test_it_does_not_wait_for_jax():
     code = "import sys, jlsm.command_line.front_door; sys.exit('jax' in sys.modules)"
     folder = Path(__file__).parents[2]
     assert subprocess.run([sys.executable, "-c", code], cwd=folder, check=False).returncode == 0
+
+
+def test_the_compiler_does_not_ask_users_to_file_bugs():
+    """XLA's log says so where a compilation takes minutes; a level that the user chose stays."""
+    program = (
+        "import os; from jlsm.command_line.front_door import prepare_jax; prepare_jax();"
+        "print(os.environ['TF_CPP_MIN_LOG_LEVEL'])"
+    )
+    for chosen, level in (({}, "3"), ({"TF_CPP_MIN_LOG_LEVEL": "1"}, "1")):
+        environment = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"} | chosen
+        done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
+        assert done.stdout.strip() == level, done.stderr

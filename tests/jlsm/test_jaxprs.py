@@ -10,7 +10,6 @@ import warnings
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -77,25 +76,24 @@ def test_an_unknown_jax_switches_it_off_with_one_warning(monkeypatch, version, k
 
 
 def results() -> dict[str, object]:
-    """Two steps of the model, their gradient and tangents."""
+    """Two steps of the model; the gradient of a run whose trajectory is worked out again; sensitivities."""
     params, forcing = make_parameters(), make_forcing(285.0).window(12, 14)
     state = make_state(params, snow_mass=np.maximum(np.linspace(-40.0, 40.0, COLUMNS), 0.0))
-    values = {name: jlsm.get_parameter(params, name) for name in ("vcmax25", "root_depth_scale")}
-    directions = {name: 0.1 * value[:, None] + jnp.zeros((COLUMNS, 2)) for name, value in values.items()}
     arguments, fields = (forcing, make_site(), state), ("Qle", "Qh")
-
-    def flux(values):
-        changed = jlsm.replace_parameters(params, values)
-        out, _ = jlsm.simulate(changed, *arguments, fields=fields, adjoint=jlsm.ReverseOnly())
-        return out.Qle.sum()
 
     def stores(end):  # what rounding leaves out of them is rounding
         return {name: value for name, value in vars(end).items() if not name.endswith("_carry")}
 
-    value, gradient = jax.value_and_grad(flux)(values)
-    out, end, of_out, of_end = jlsm.simulate_tangents(params, directions, *arguments, fields=fields)
-    slopes = {"gradient": gradient, "of out": of_out, "of end": stores(of_end)}
-    return {"value": value, "out": out, "end": stores(end), **slopes}
+    def loss(params, state):
+        again = jlsm.ReverseOnly(chunk=1, trajectory_bytes=0)
+        out, end = jlsm.simulate(params, forcing, make_site(), state, fields=fields, adjoint=again)
+        return out.Qle.sum() + end.ground_temperature.sum() + 10.0 * end.soil_moisture.sum() + end.snow_mass.sum()
+
+    value, (of_params, of_state) = jax.value_and_grad(loss, argnums=(0, 1))(params, state)
+    names = ("vcmax25", "soil.porosity", "canopy_height")
+    out, end, slopes = jlsm.sensitivities(params, names, *arguments, fields=fields)
+    gradient = {"of parameters": of_params, "of state": stores(of_state)}
+    return {"value": value, "out": out, "end": stores(end), **gradient, "sensitivities": slopes}
 
 
 @pytest.mark.slow
@@ -108,4 +106,5 @@ def test_the_model_and_its_derivatives_are_the_same_without_it(monkeypatch):
         tolerance = 1e-12 if name in ("value", "out", "end") else 1e-9
         for a, b in zip(jax.tree.leaves(without_it[name]), jax.tree.leaves(expected), strict=True):
             np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance * np.abs(b).max(), err_msg=name)
-    assert np.abs(with_it["gradient"]["vcmax25"]).max() > 0 and np.abs(with_it["of out"].Qle).max() > 0
+    assert np.abs(with_it["of parameters"].vegetation.vcmax25).max() > 0
+    assert (np.abs(with_it["sensitivities"].Qle).max(axis=(0, 1)) > 0).all()

@@ -1,4 +1,7 @@
-"""The hand-written reverse mode of a run, against the one JAX derives, and the pieces it is evaluated in."""
+"""The hand-written reverse mode of a run, against the one JAX derives, and the pieces it is evaluated in.
+
+A run whose trajectory is worked out again instead of kept is compared in ``test_jaxprs``.
+"""
 
 from __future__ import annotations
 
@@ -78,16 +81,6 @@ def test_it_equals_what_jax_derives():
     assert_same(found, expected)
     touched = sum(bool(np.any(wanted)) for wanted in jax.tree.leaves(expected))
     assert touched > 60, "most parameters must have an effect, or nothing was compared"
-
-
-@pytest.mark.slow
-def test_a_trajectory_worked_out_again_gives_the_same():
-    (params, state), forcing, site = two_days()
-    arguments = arguments_of(params, forcing, site, state)
-    again = jax.jit(jax.value_and_grad(partial(loss, adjoint=ReverseOnly(trajectory_bytes=0))))
-    (value, found), (expected_value, expected) = again(*arguments), ours(*arguments)
-    np.testing.assert_allclose(value, expected_value, rtol=1e-12)
-    assert_same(found, expected)
 
 
 # ---- the scan, where the derivative is known by hand -----------------------------------------------------------

@@ -109,3 +109,25 @@ def test_calibrate_on_real_files_with_the_fake_model(tmp_path, monkeypatch, fold
     flux = next((DATA / folder).glob(f"{site}*_Flux.nc"))
     scored = runner.invoke(app, ["evaluate", str(run / f"{code}_default.nc"), str(flux), "--json"])
     assert json.loads(scored.stdout)["scores"][0]["flux"] == "Qle"
+
+
+@pytest.mark.skipif(not (DATA / "plumber2").is_dir(), reason=f"no real towers at {DATA}: set MDPL_DATA")
+def test_a_tower_that_cannot_be_used_stops_the_others_or_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr("mdpl.calibration.lsm_path", lambda: FAKE_PATH)
+    data, run = tmp_path / "data", tmp_path / "run"
+    data.mkdir()
+    for path in (DATA / "plumber2_daily").glob("DE-Seh*"):
+        (data / path.name).symlink_to(path)
+    for name in ("AA-Bad_2001_Met.nc", "AA-Bad_2001_Flux.nc"):
+        (data / name).write_text("no NetCDF")
+    config = tmp_path / "config.toml"
+    config.write_text('parameters = ["vcmax25"]\nepochs = 1\n')
+    arguments = ["calibrate", str(config), "--data", str(data), "-o", str(run)]
+    stopped = runner.invoke(app, arguments)
+    assert stopped.exit_code == 2 and "AA-Bad_2001_Met.nc: cannot be read" in stopped.stderr and not run.exists()
+    result = runner.invoke(app, [*arguments, "--skip-unusable"])
+    assert result.exit_code == 0, result.output
+    assert "left out: " in result.stdout and "AA-Bad_2001" in result.stdout.replace("\n", "")
+    assert "AA-Bad_2001," in (run / "towers_left_out.csv").read_text()
+    assert "Left out, because its files cannot be used" in (run / "report.html").read_text()
+    assert runner.invoke(app, ["report", str(run)]).exit_code == 0

@@ -60,7 +60,7 @@ def test_all_masked_flux_is_left_out_and_named(tmp_path):
     ("write", "words"),
     [
         (lambda path: None, "no such file"),
-        (lambda path: path.write_text("not NetCDF"), "not a readable NetCDF file"),
+        (lambda path: path.write_text("not NetCDF"), "cannot be read as NetCDF"),
         (lambda path: write_flux(path, {"GPP": np.ones(3)}), "none of Qle, Qh, Rnet, Qg"),
         (lambda path: write_flux(path, {"Qle": np.full(3, -9999.0)}), "Qle: no step is measured"),
         (lambda path: write_flux(path, {"Qle": np.ones(3)}, start=np.array([0, 1800, 1800])), "2001-01-01T00:30:00"),

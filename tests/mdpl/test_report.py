@@ -169,7 +169,7 @@ def test_seasonal_parameters_are_drawn(run):
     ("name", "text", "words"),
     [
         ("config.toml", None, r"config\.toml: no such file"),
-        ("config.toml", "epochs = ", r"config\.toml: not valid TOML"),
+        ("config.toml", "epochs = ", r"config\.toml: is not valid TOML"),
         ("metrics.csv", None, r"metrics\.csv: no such file: the calibration did not finish"),
         ("metrics.csv", "site,flux\n", r"metrics\.csv: no column stage"),
         ("loss.csv", "", r"loss\.csv: no column epoch"),
