@@ -21,12 +21,12 @@ scored before and after that day, the daily range beside it.
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks.data import data_folder
+from benchmarks.results import result_file, write_json
 from jlsm.constants import FREEZING_POINT
 from mdpl.scores.metrics import scores
 
@@ -300,11 +300,10 @@ def main() -> None:
     parser.add_argument("--precision", choices=("float32", "float64"), default="float32")
     parser.add_argument("--spinup-years", type=int, default=5, help="times the year is run before the scored one")
     parser.add_argument("--figure", default="docs/figures/bondville.png", help="'' draws none")
-    parser.add_argument("-o", "--output", default="")
+    parser.add_argument("-o", "--output", type=result_file, default="")
     options = parser.parse_args()
-    for path in (options.figure, options.output):
-        if path and not Path(path).parent.is_dir():
-            parser.error(f"no folder for {path}")
+    if options.figure and not Path(options.figure).parent.is_dir():
+        parser.error(f"no folder for {options.figure}")
     import jax
 
     jax.config.update("jax_enable_x64", options.precision == "float64")
@@ -319,9 +318,8 @@ def main() -> None:
     if options.figure:
         draw(Path(options.figure), times, values, measured, runs)
     if options.output:
-        temporary = Path(options.output + ".part")
-        temporary.write_text(json.dumps({"spinup_years": options.spinup_years, "scores": table}, indent=1))
-        temporary.rename(options.output)
+        content = {"benchmark": "bondville", "spinup_years": options.spinup_years, "scores": table}
+        write_json(options.output, content)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import jlsm
+from benchmarks.results import pictured_result_file
 from benchmarks.timing import compile_ahead, markdown, medians, plain_ticks, report, tower_columns
 from jlsm.command_line.front_door import prefer_cpu_flags
 from jlsm.loop_sizes import GRADIENT_LOOP_BYTES
@@ -71,7 +72,7 @@ def main() -> None:
     parser.add_argument("--years", default="0.25,1,4")
     parser.add_argument("--parameters", default="1,8,29")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("-o", "--output", default="")
+    parser.add_argument("-o", "--output", type=pictured_result_file, default="")
     options = parser.parse_args()
     prefer_cpu_flags(GRADIENT_LOOP_BYTES)
     every, count = DAYS * STEPS_PER_DAY, len(jlsm.PFT_PARAMETERS)

@@ -12,6 +12,7 @@ import argparse
 from functools import partial
 
 import jlsm
+from benchmarks.results import result_file
 from benchmarks.timing import compile_ahead, medians, report, tower_columns
 from jlsm.command_line.front_door import prefer_cpu_flags
 from jlsm.loop_sizes import FORWARD_LOOP_BYTES
@@ -23,7 +24,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=960)
     parser.add_argument("--at-once", type=int, default=128, help="columns of a block; 0: all of them")
     parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("-o", "--output", default="")
+    parser.add_argument("-o", "--output", type=result_file, default="")
     options = parser.parse_args()
     counts = [int(c) for c in options.columns.split(",")]
     prefer_cpu_flags(FORWARD_LOOP_BYTES, min(counts))

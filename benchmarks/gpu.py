@@ -25,14 +25,14 @@ has held since the start (only where jax tells). Products of matrices (only the 
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any, NamedTuple
+
+from benchmarks.results import result_file, write_json
 
 try:
     import jax
@@ -325,10 +325,8 @@ def main() -> None:
     parser.add_argument("--window", type=int, default=480, help="of the training step, half-hours")
     parser.add_argument("--seconds", type=float, default=600.0)
     parser.add_argument("--matrix-precision", default="highest", help="of jax (jax_default_matmul_precision)")
-    parser.add_argument("-o", "--output", default="")
+    parser.add_argument("-o", "--output", type=result_file, default="")
     options = parser.parse_args()
-    if options.output and not Path(options.output).absolute().parent.is_dir():
-        parser.error(f"no folder for {options.output}")
     jax.config.update("jax_default_matmul_precision", options.matrix_precision)
     device = jax.devices()[0]
     about = {
@@ -346,11 +344,9 @@ def main() -> None:
         rows.append(row)
         print(line(row), flush=True)
         if options.output:
-            temporary = Path(options.output + ".part")
             # JSON knows no NaN: what is not known is null
             plain = [{k: None if isinstance(v, float) and math.isnan(v) else v for k, v in r.items()} for r in rows]
-            temporary.write_text(json.dumps({"benchmark": "gpu", "machine": about, "rows": plain}, indent=1))
-            temporary.rename(options.output)
+            write_json(options.output, {"benchmark": "gpu", "machine": about, "rows": plain})
     if any(row.get("failed") for row in rows):
         sys.exit(1)
 

@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import jlsm
+from benchmarks.results import result_file
 from benchmarks.timing import compile_ahead, medians, report, tower_columns
 from jlsm.command_line.front_door import prefer_cpu_flags
 from jlsm.loop_sizes import GRADIENT_LOOP_BYTES
@@ -46,7 +47,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--alone", action="store_true", help="without the run beside it: memory of the derivative")
     parser.add_argument("--check", action="store_true", help="compare with double precision (compiles once more)")
-    parser.add_argument("-o", "--output", default="")
+    parser.add_argument("-o", "--output", type=result_file, default="")
     options = parser.parse_args()
     prefer_cpu_flags(GRADIENT_LOOP_BYTES)
     rows = []

@@ -33,6 +33,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.results import pictured_result_file, write_json
 from jlsm.command_line.front_door import prefer_cpu_flags
 from jlsm.loop_sizes import GRADIENT_LOOP_BYTES
 
@@ -153,7 +154,7 @@ def main() -> None:
     parser.add_argument("--seeds", default="0")
     parser.add_argument("--methods", default=",".join(METHODS))
     parser.add_argument("--budget", type=int, default=400, help="model runs of each site without derivatives")
-    parser.add_argument("-o", "--output", default="")
+    parser.add_argument("-o", "--output", type=pictured_result_file, default="")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     options = parser.parse_args()
     prefer_cpu_flags(GRADIENT_LOOP_BYTES)
@@ -213,9 +214,7 @@ def _write(rows: list[dict], output: Path) -> None:
 
     from benchmarks.timing import machine, plain_ticks
 
-    part = output.with_suffix(".part")
-    part.write_text(json.dumps({"benchmark": "paths", "machine": machine(), "rows": rows}, indent=1))
-    part.rename(output)
+    write_json(output, {"benchmark": "paths", "machine": machine(), "rows": rows})
     output.with_suffix(".md").write_text("\n".join(_table(rows)) + "\n")
     figure, axes = plt.subplots(figsize=(7, 4.2), layout="constrained")
     colours = {method: f"C{i}" for i, method in enumerate(METHODS)}

@@ -16,6 +16,7 @@ import numpy as np
 
 import jlsm
 from benchmarks.data import data_folder, met_files
+from benchmarks.results import result_file
 from benchmarks.timing import report
 from jlsm.command_line.front_door import prefer_cpu_flags
 from jlsm.loop_sizes import GRADIENT_LOOP_BYTES
@@ -58,7 +59,7 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=1000)
     parser.add_argument("--days", type=int, default=60)
     parser.add_argument("--batch", type=int, default=250)
-    parser.add_argument("-o", "--output", default="")
+    parser.add_argument("-o", "--output", type=result_file, default="")
     options = parser.parse_args()
     prefer_cpu_flags(GRADIENT_LOOP_BYTES)
     rng = np.random.default_rng(0)

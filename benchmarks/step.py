@@ -17,6 +17,7 @@ import time
 import jax
 import numpy as np
 
+from benchmarks.results import result_file
 from benchmarks.timing import medians, report
 from jlsm.command_line.front_door import prefer_cpu_flags
 from jlsm.loop_sizes import GRADIENT_LOOP_BYTES
@@ -26,7 +27,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default="", help="folder of Met/Flux pairs; default: the embedded sites")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("-o", "--output", default="")
+    parser.add_argument("-o", "--output", type=result_file, default="")
     options = parser.parse_args()
     prefer_cpu_flags(GRADIENT_LOOP_BYTES)
     from mdpl.config import Config

@@ -17,6 +17,7 @@ import numpy as np
 
 import jlsm
 from benchmarks.data import data_folder
+from benchmarks.results import result_file
 from benchmarks.timing import compile_ahead, medians, report, tower_columns
 from jlsm.command_line.front_door import prefer_cpu_flags
 from jlsm.loop_sizes import GRADIENT_LOOP_BYTES
@@ -39,7 +40,7 @@ def main() -> None:
     parser.add_argument("--columns", default="5,64,512")
     parser.add_argument("--steps", type=int, default=960)
     parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("-o", "--output", default="")
+    parser.add_argument("-o", "--output", type=result_file, default="")
     parser.add_argument("--ablation", type=int, default=0, help="compare networks fitted by so many steps each")
     options = parser.parse_args()
     prefer_cpu_flags(GRADIENT_LOOP_BYTES)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import time
-from pathlib import Path
 
 import equinox as eqx
 import jax
@@ -15,6 +13,7 @@ import numpy as np
 
 import jlsm
 from benchmarks.data import data_folder
+from benchmarks.results import write_json
 
 TOWER = "plumber2/US-Bo1_1998-1998_NOAA_Met.nc"
 
@@ -96,6 +95,4 @@ def report(name: str, rows: list[dict], output: str) -> None:
     """Print rows as a Markdown table; write them as JSON where ``output`` is given."""
     print(markdown(rows))
     if output:
-        temporary = Path(output + ".part")
-        temporary.write_text(json.dumps({"benchmark": name, "machine": machine(), "rows": rows}, indent=1))
-        temporary.rename(output)
+        write_json(output, {"benchmark": name, "machine": machine(), "rows": rows})

@@ -12,7 +12,6 @@ half-hourly towers, monthly means over the same months wherever their months are
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from pathlib import Path
@@ -21,6 +20,7 @@ import numpy as np
 
 from benchmarks import reference
 from benchmarks.data import data_folder, met_files
+from benchmarks.results import result_file, write_json
 from jlsm.command_line.front_door import prefer_cpu_flags
 from jlsm.loop_sizes import FORWARD_LOOP_BYTES
 
@@ -133,12 +133,10 @@ def main() -> None:
     parser.add_argument("--precision", choices=("float32", "float64"), default="float32")
     parser.add_argument("--passes", type=int, default=2, help="times the record is run; the last is scored")
     parser.add_argument("--sites", default="")
-    parser.add_argument("-o", "--output", default="")
+    parser.add_argument("-o", "--output", type=result_file, default="")
     options = parser.parse_args()
     if options.passes < 1:
         parser.error("--passes must be at least 1")
-    if options.output and not Path(options.output).parent.is_dir():
-        parser.error(f"no folder for {options.output}")
     prefer_cpu_flags(FORWARD_LOOP_BYTES)
     import jax
 
@@ -162,9 +160,8 @@ def main() -> None:
     if notes:
         print("\nEmpirical models, for orientation (fitted to the site, test period), RMSE Qle/Qh:", *notes, sep="\n  ")
     if options.output:
-        temporary = Path(options.output + ".part")
-        temporary.write_text(json.dumps({"runs": results, "summary": table, "empirical": notes}, indent=1))
-        temporary.rename(options.output)
+        content = {"benchmark": "towers", "runs": results, "summary": table, "empirical": notes}
+        write_json(options.output, content)
 
 
 if __name__ == "__main__":

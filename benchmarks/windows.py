@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import jlsm
+from benchmarks.results import result_file
 from benchmarks.timing import report
 from jlsm.command_line.front_door import prefer_cpu_flags
 from jlsm.loop_sizes import GRADIENT_LOOP_BYTES
@@ -27,7 +28,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default="", help="folder of Met/Flux pairs; default: the embedded sites")
     parser.add_argument("--months", default="1,3,6,12", help="lengths of windows")
-    parser.add_argument("-o", "--output", default="")
+    parser.add_argument("-o", "--output", type=result_file, default="")
     options = parser.parse_args()
     prefer_cpu_flags(GRADIENT_LOOP_BYTES)
     months = [int(m) for m in options.months.split(",")]

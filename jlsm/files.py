@@ -17,7 +17,7 @@ import shutil
 import socket
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,8 @@ import numpy as np
 from jlsm.errors import InputError
 
 _PART = re.compile(r"\.(?P<name>.+)\.(?P<host>[0-9a-f]{8})\.(?P<pid>\d+)\.part")
+OVERWRITE = "choose another path, or overwrite it (--overwrite, overwrite=True)"
+"""remedy of those who have such an option"""
 _parts: set[Path] = set()
 """temporary files that this process has open"""
 
@@ -68,9 +70,10 @@ def _of_dead_process(path: Path) -> bool:
 
 def remove_leftovers(folder: Path) -> None:
     """Remove temporary files and folders of ``part_of`` whose processes, on this machine, are gone."""
-    for path in folder.iterdir():
+    for path in folder.iterdir() if os.access(folder, os.R_OK) else ():
         if _of_dead_process(path):
-            discard(path)
+            with suppress(PermissionError):  # another user's, who may remove it
+                discard(path)
 
 
 def discard(part: Path) -> None:
@@ -121,7 +124,10 @@ def reason_of(error: BaseException) -> str:
 
 
 def check_writable(
-    path: str | os.PathLike, ours: Callable[[Path], bool] | None = None, kind: str = "such file"
+    path: str | os.PathLike,
+    ours: Callable[[Path], bool] | None = None,
+    kind: str = "such file",
+    remedy: str = "choose another path",
 ) -> Path:
     """The path behind links, after trying to create a file beside it; call it before a long run.
 
@@ -131,6 +137,7 @@ def check_writable(
         path: file to be written.
         ours: whether a file that is there already may be replaced; None: any file may.
         kind: what such a file is, for the error.
+        remedy: what to do where another file is there.
 
     Raises:
         InputError: the folder does not exist or may not be written, the path is no ordinary file, another process is
@@ -142,17 +149,14 @@ def check_writable(
         if exists and not target.is_file():
             raise InputError(f"{path}: cannot be written, it is not an ordinary file: choose another path")
         if not target.parent.is_dir():
-            remedy = "choose another path" if target.parent.exists() else "create it"
-            raise InputError(f"{path}: cannot be written, there is no folder {target.parent}: {remedy}")
+            what = "choose another path" if target.parent.exists() else "create it"
+            raise InputError(f"{path}: cannot be written, there is no folder {target.parent}: {what}")
         if exists and not os.access(target, os.W_OK):
             raise InputError(f"{path}: cannot be written, the file is read-only: choose another path")
         remove_leftovers(target.parent)
         _check_unused(path, target)
         if exists and ours is not None and target.stat().st_size and not ours(target):
-            raise InputError(
-                f"{path}: is there already and is no {kind}: choose another path, or overwrite it (--overwrite, "
-                "overwrite=True)"
-            )
+            raise InputError(f"{path}: is there already and is no {kind}: {remedy}")
         probe = part_of(target)
         probe.touch()
         discard(probe)

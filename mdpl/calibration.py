@@ -77,8 +77,9 @@ def calibrate(
     """
     progress, judge = progress or CalibrationProgress(), path or lsm_path()
     config = config.check()
-    if config.output:
-        check_claim(config.output, CALIBRATION, overwrite, resume)
+    place = config.output or ("" if config.data or config.sites or towers else Path("runs") / EMBEDDED)
+    if place:
+        check_claim(place, CALIBRATION, overwrite, resume)
     config, towers, left_out = _resolved(config, towers, progress)
     keys = select_parameters(config.parameters, config.exclude)
     forms = declared_forms(config.time_varying, keys)

@@ -178,9 +178,9 @@ def baselines(
     """Empirical models (1lin, 3km27, lstm) fitted on the train period, scored with mdpl's split and masks."""
     config = _config(None, target=target, test_years=test_years)
     if output is not None:
-        from jlsm.files import check_writable
+        from jlsm.files import OVERWRITE, check_writable
 
-        check_writable(output, None if overwrite else lambda path: False, "table that may be replaced")
+        check_writable(output, None if overwrite else lambda path: False, "table that may be replaced", OVERWRITE)
     prepare_jax(loop_bytes=GRADIENT_LOOP_BYTES)
     from mdpl.baselines.empirical import fit_sites, summary_cells
     from mdpl.files import write_rows

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import inspect
 import json
 import os
@@ -13,7 +14,7 @@ import jax
 import pytest
 
 import jlsm
-from benchmarks import curves, gpu, paths
+from benchmarks import curves, gpu, paths, results
 
 
 def written(path, seconds: float, columns: int = 5, name: str = "forward"):
@@ -164,3 +165,15 @@ def test_benchmarks_of_towers_end_with_one_line_without_them():
             "error: this benchmark reads real towers: "
             "give --data DIR or set MDPL_DATA to the folder described in docs/data.md\n"
         )
+
+
+def test_results_replace_no_other_file(tmp_path):
+    results.write_json(tmp_path / "a.json", {"benchmark": "step", "rows": []})
+    results.result_file(str(tmp_path / "a.json"))
+    (tmp_path / "notes.json").write_text("[1, 2]")
+    (tmp_path / "README.md").write_text("mine")
+    for check, name in ((results.result_file, "notes.json"), (results.pictured_result_file, "README.json")):
+        with pytest.raises(argparse.ArgumentTypeError, match="is there already"):
+            check(str(tmp_path / name))
+    with pytest.raises(argparse.ArgumentTypeError, match="no folder"):
+        results.result_file(str(tmp_path / "no" / "a.json"))

@@ -198,16 +198,17 @@ def _check_outputs(result: Path, saved: Path | None, inputs: dict[str, Path | No
 
     A state may take the place of the one that the run began with.
     """
-    from jlsm.io.result import check_writable, is_result
+    from jlsm.files import OVERWRITE, check_writable
+    from jlsm.io.result import is_result
     from jlsm.io.state_file import is_state
 
     for output, allowed in ((result, ()), (saved, ("state",))):
         for name, path in inputs.items():
             if output and path and name not in allowed and _same_file(output, path):
                 raise InputError(f"{path}: the result would overwrite this input: choose another path for it")
-    targets = [check_writable(result, None if overwrite else is_result, "result of jlsm")]
+    targets = [check_writable(result, None if overwrite else is_result, "result of jlsm", OVERWRITE)]
     if saved is not None:
-        targets.append(check_writable(saved, None if overwrite else is_state, "saved state of jlsm"))
+        targets.append(check_writable(saved, None if overwrite else is_state, "saved state of jlsm", OVERWRITE))
     if len(set(targets)) < len(targets):
         raise InputError(f"{result}: result and saved state need different files: change -o or --save-state")
 

@@ -20,7 +20,7 @@ import numpy as np
 
 from jlsm._version import package_version
 from jlsm.errors import InputError
-from jlsm.files import check_writable, whole_file
+from jlsm.files import OVERWRITE, check_writable, whole_file
 from jlsm.io.toml_file import read_toml
 from jlsm.parameters import (
     PARAMETERS,
@@ -102,7 +102,7 @@ def write_parameters(params: Parameters, path: str | os.PathLike, *, overwrite: 
         InputError: the path cannot be written, or a file lies there that this function did not write, or that was
             changed since (and ``overwrite`` is not True).
     """
-    target = check_writable(path, None if overwrite else _is_ours, "parameter file as jlsm wrote it")
+    target = check_writable(path, None if overwrite else _is_ours, "parameter file as jlsm wrote it", OVERWRITE)
     lines: list[str] = []
     group = None
     for key, info in PARAMETERS.items():

@@ -19,7 +19,7 @@ from jaxtyping import Array
 from jlsm._version import package_version
 from jlsm.constants import SNOW_LAYERS, SOIL_LAYER_THICKNESS
 from jlsm.errors import InputError
-from jlsm.files import check_writable, discard, part_of, reason_of
+from jlsm.files import OVERWRITE, check_writable, discard, part_of, reason_of
 from jlsm.forcing import Forcing, Site
 from jlsm.outputs import Outputs, output_fields
 from jlsm.parameters import PARAMETERS, Parameters, get_parameter
@@ -238,7 +238,7 @@ class OutputWriter:
         self.path = path
         self.attributes = attributes or {}
         self.steps = 0
-        self._target = check_writable(path, None if overwrite else is_result, "result of jlsm")
+        self._target = check_writable(path, None if overwrite else is_result, "result of jlsm", OVERWRITE)
         self._file = part_of(self._target)
         self._open: netCDF4.Dataset | None = None
         self._origin = np.datetime64(0, "s")

@@ -13,7 +13,7 @@ import numpy as np
 
 from jlsm._version import package_version
 from jlsm.errors import InputError, RepairWarning
-from jlsm.files import check_writable, digest, reason_of, whole_file
+from jlsm.files import OVERWRITE, check_writable, digest, reason_of, whole_file
 from jlsm.forcing import Forcing, Site
 from jlsm.io.result import global_attributes
 from jlsm.state import State, initial_state
@@ -47,7 +47,7 @@ def save_state(
     Raises:
         InputError: the path cannot be written, or a file that is no saved state lies there.
     """
-    target = check_writable(path, None if overwrite else is_state, "saved state of jlsm")
+    target = check_writable(path, None if overwrite else is_state, "saved state of jlsm", OVERWRITE)
     attributes = {"kind": _KIND, "jlsm_version": package_version(), "description": description}
     if site is not None:
         attributes["site_code"] = _codes(site)

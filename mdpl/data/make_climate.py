@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from jlsm.constants import DAY
+from jlsm.files import check_writable
 from jlsm.processes.humidity import saturation_over_water, vapour_pressure
 from mdpl.data.climate import (
     FIVE_CROPS,
@@ -28,6 +29,7 @@ from mdpl.data.climate import (
     yearly_course,
 )
 from mdpl.data.sky import clear_sky_emissivity, potential_radiation, sky_longwave
+from mdpl.files import write_text
 
 
 def main() -> None:
@@ -36,11 +38,16 @@ def main() -> None:
     parser.add_argument("--from", dest="source", type=Path, required=True, help="folder with the five *_Met.nc files")
     parser.add_argument("-o", dest="output", type=Path, default=Path(__file__).with_name("five_crops_climate.toml"))
     arguments = parser.parse_args()
+    check_writable(arguments.output, _is_table, "table of this program")
     tables = {}
     for code in FIVE_CROPS:
         (file,) = sorted(arguments.source.glob(f"{code}_*_Met.nc"))
         tables[code] = site_table(file)
-    arguments.output.write_text(as_toml(tables), encoding="utf-8")
+    write_text(arguments.output, as_toml(tables))
+
+
+def _is_table(path: Path) -> bool:
+    return path.read_bytes().startswith(b"# Monthly statistics of the five cultivation sites")
 
 
 def site_table(file: Path) -> dict:

@@ -96,12 +96,14 @@ def claimed(
         earlier = _earlier(path, kind, overwrite, resume)  # another process may have been faster
         try:
             remove_leftovers(path)
+            if earlier and read_mark(path) is None:  # of version 0.1.0
+                write_mark(path, Mark(kind, sites=tuple(sites) if resume else _old_sites(path)))
             if earlier and not resume:
-                _remove_run(path, sites)
+                _remove_run(path)
             if read_mark(path) is None:
-                write_mark(
-                    path, Mark(kind, sites=tuple(sites))
-                )  # of a new run, or of one of an earlier version that goes on
+                write_mark(path, Mark(kind, sites=tuple(sites)))
+            if kind == CALIBRATION:
+                (path / CHECKPOINTS[0]).mkdir(exist_ok=True)
             (path / STOP_FILE).unlink(missing_ok=True)
         except OSError as error:
             raise InputError(f"{path}: cannot be written ({error.strerror}): choose another -o RUN_DIR") from error
@@ -161,20 +163,20 @@ def _is_old_run(path: Path) -> bool:
 # ---- what goes ------------------------------------------------------------------------------------
 
 
-def _remove_run(path: Path, sites: Iterable[str]) -> None:
+def _remove_run(path: Path) -> None:
     """Remove all that is known to be of the run in a directory; the mark last, so that a kill leaves it ours."""
     mark = read_mark(path)
-    labels = mark.sites if mark is not None else _old_sites(path) or tuple(sites)
+    assert mark is not None
     (path / CONFIG_FILE).unlink(missing_ok=True)
-    if mark is not None and mark.kind == TRANSFER:
+    if mark.kind == TRANSFER:
         (path / TRANSFER_FILE).unlink(missing_ok=True)
         for folder in path.glob(f"{WITHOUT}*"):
             if folder.is_dir() and read_mark(folder) is not None:
                 with locked(folder):
-                    _remove_run(folder, ())
+                    _remove_run(folder)
                 _remove_if_empty(folder)
     else:
-        for name in run_files(labels):
+        for name in run_files(mark.sites):
             (path / name).unlink(missing_ok=True)
         for name in CHECKPOINTS:
             for step in _steps(path / name):
@@ -184,7 +186,10 @@ def _remove_run(path: Path, sites: Iterable[str]) -> None:
 
 
 def _old_sites(path: Path) -> tuple[str, ...]:
-    return load_config(path / CONFIG_FILE).sites if (path / CONFIG_FILE).is_file() else ()
+    """Sites of a run of version 0.1.0; before its scores were written, what its config calls them."""
+    if (path / METRICS_FILE).is_file():
+        return tuple(dict.fromkeys(row.site for row in read_rows(path / METRICS_FILE, MetricRow)))
+    return load_config(path / CONFIG_FILE).sites
 
 
 def _steps(folder: Path) -> list[Path]:

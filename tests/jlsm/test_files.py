@@ -221,3 +221,25 @@ def test_a_killed_process_leaves_a_part_that_the_next_removes(tmp_path):
     assert len(list(tmp_path.iterdir())) == 1
     files.check_writable(tmp_path / "another.txt")
     assert not list(tmp_path.iterdir())
+
+
+STUBBORN = """
+import time
+from jlsm.command_line.front_door import one_line_errors
+with one_line_errors():
+    try:
+        print("ready", flush=True)
+        time.sleep(60)
+    finally:
+        print("ending", flush=True)
+        time.sleep(60)
+"""
+
+
+def test_a_second_signal_ends_at_once():
+    process = subprocess.Popen([sys.executable, "-c", STUBBORN], cwd=REPOSITORY, stdout=subprocess.PIPE, text=True)
+    for word in ("ready\n", "ending\n"):
+        assert process.stdout.readline() == word
+        time.sleep(0.1)
+        process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=30) == -signal.SIGTERM

@@ -81,7 +81,7 @@ def test_run_directory_is_complete(finished):
         "report.html",
     }
     expected |= {f"{site}_{stage}.nc" for site in ("XX-Toy", "XX-Two") for stage in ("default", "calibrated")}
-    expected |= {"checkpoints", "cycles_XX-Toy.png", "cycles_XX-Two.png"}
+    expected |= {"checkpoints", "cycles_XX-Toy.png", "cycles_XX-Two.png", "run.toml"}
     assert names == expected, "no temporary file may stay"
     assert sorted(p.name for p in (calibration.directory / "checkpoints").iterdir()) == ["130", "140", "150"]
     written = load_config(calibration.directory / "config.toml")
