@@ -6,7 +6,6 @@ import json
 import warnings
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 
@@ -52,10 +51,10 @@ def read_archive(path: Path, remedy: str) -> tuple[dict[str, Any], dict[str, np.
         with np.load(path, allow_pickle=False) as stored:
             facts = json.loads(str(stored[FACTS]))
             arrays = {name: stored[name] for name in stored.files if name != FACTS}
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+        written = facts.pop(DIGEST, None)
+    except Exception as error:  # damage makes zip, NumPy and JSON raise anything, and only the file is read in here
         reason = "no facts in it: an older version's" if isinstance(error, KeyError) else error
         raise InputError(f"{path}: not a readable file of this version ({reason}): {remedy}") from error
-    written = facts.pop(DIGEST, None)
     if written is None:
         warnings.warn(f"{path}: has no digest: its numbers are believed as they are", RepairWarning, stacklevel=2)
     elif written != digest(facts, arrays):

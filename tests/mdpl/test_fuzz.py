@@ -12,6 +12,7 @@ import time
 import warnings
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import netCDF4
 import numpy as np
@@ -21,11 +22,13 @@ from hypothesis import strategies as st
 
 from jlsm.errors import InputError, RepairWarning
 from jlsm.forcing import METEOROLOGY, Site
-from jlsm.io import load_forcing, read_parameters
+from jlsm.io import load_forcing, load_state, read_parameters, save_state
 from jlsm.io.checks import RULES
 from jlsm.io.site_file import read_site_changes
 from jlsm.parameters import PARAMETERS, default_parameters, get_parameter
+from jlsm.state import initial_state
 from mdpl.config import config_from_dict, load_config
+from mdpl.files import read_archive, write_archive
 from mdpl.towers.observations import LARGEST_FLUX, OPTIONAL, load_observations
 from tests.mdpl.test_user_files import DAYS, ZERO, write_flux, write_met
 
@@ -134,6 +137,48 @@ def test_damaged_flux_files(folder, changes):
     result = outcome(load_observations, path)
     if result is not None:
         check_flux(result)
+
+
+@functools.cache
+def saved_state(kind: str = "state.nc") -> bytes:
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as temporary:
+        path = Path(temporary) / kind
+        if kind == "state.nc":
+            save_state(initial_state(jnp.asarray(285.0), jnp.asarray(0.45)), path)
+        else:
+            write_archive(
+                path, {"epoch": 3, "best_loss": [0.5, 0.25]}, {"weights": np.arange(12.0), "steps": np.arange(3)}
+            )
+        return path.read_bytes()
+
+
+@fuzz
+@given(changes=edits)
+def test_damaged_states(folder, changes):
+    """A saved state comes back bit for bit, or not at all: its digest covers every field."""
+    path = new_path(folder)
+    path.write_bytes(edited(saved_state(), changes))
+    result = outcome(load_state, path)
+    if result is not None:
+        right = initial_state(jnp.asarray(285.0), jnp.asarray(0.45))
+        for one, other in zip(jax.tree.leaves(result), jax.tree.leaves(right), strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+@fuzz
+@given(changes=edits)
+def test_damaged_archives(folder, changes):
+    """Checkpoints, surrogates and generators are such archives: facts and arrays are as written, or refused."""
+    path = new_path(folder, ".npz")
+    path.write_bytes(edited(saved_state("archive.npz"), changes))
+    result = outcome(lambda p: read_archive(p, "write it again"), path)
+    if result is not None:
+        facts, arrays = result
+        assert facts == {"epoch": 3, "best_loss": [0.5, 0.25]}
+        np.testing.assert_array_equal(arrays["weights"], np.arange(12.0))
+        np.testing.assert_array_equal(arrays["steps"], np.arange(3))
 
 
 # ---- what is inside -------------------------------------------------------------------------------
