@@ -38,6 +38,9 @@ class NewtonOptions(NamedTuple):
     """size of each equation's residual that counts as one in the measure of progress"""
     weight: tuple[float, ...]
     """how much a change of each unknown counts when slopes are corrected by it (see ``_secant``)"""
+    signs: tuple[int, ...]
+    """1 or -1 for each equation: whether it grows or falls with its unknown, where those before it follow (see
+    ``eliminate``); around a solution it does, elsewhere it need not"""
     tolerance32: float = 1e-3
     """float32: converged when every change is below this; the error is then of the order of its square"""
     tolerance64: float = 1e-8
@@ -177,7 +180,7 @@ def newton(residual: Callable, options: NewtonOptions, start: Point, operands: P
         """A step with the exact Jacobian: shortened, later bracketed, where columns do not settle."""
         x, count, bracket = now.x, now.count, now.bracket
         value, jacobian = linearise(residual, options, x, operands)
-        rows, right = eliminate(jacobian, [-v for v in value])
+        rows, right = eliminate(jacobian, [-v for v in value], options.signs)
         reduced, slope = -right[-1], rows[-1][-1]  # of the last equation, all other unknowns following the last
         size = scaled(value)
         others = _largest(size[:-1])
@@ -218,7 +221,7 @@ def newton(residual: Callable, options: NewtonOptions, start: Point, operands: P
         """A step with the last Jacobian corrected: the residuals alone cost less than half."""
         value = residual(now.x, operands)
         rows = _secant(now.rows, options, now.change, [a - b for a, b in zip(value, now.value, strict=True)])
-        eliminated, right = eliminate(rows, [-v for v in value])
+        eliminated, right = eliminate(rows, [-v for v in value], options.signs)
         moved = _bounded(options, now.x, substitute(eliminated, right, right[-1] / eliminated[-1][-1]))
         # a corrected Jacobian can be singular where the exact one is not: such a column waits for the exact one
         regular = jnp.isfinite(sum(moved))

@@ -38,6 +38,7 @@ _OPTIONS = NewtonOptions(
     largest_step=(2e3, 2e3, 8.0, 12.0, 50.0),
     scale=(0.1, 0.1, 0.5, 0.5, 0.5),
     weight=(1.0, 1.0, 1.0, 1.0, 3.0),
+    signs=(-1, -1, -1, -1, 1),
 )
 
 
