@@ -203,8 +203,8 @@ def stomatal_conductance(limits: Limits, assimilation, leaf_conductance, leaf_va
     Returns:
         (conductance in mol m-2 s-1 per leaf area, CO2 at the leaf surface in umol mol-1).
     """
-    surface_co2 = at_least(limits.co2 - 1.4 * assimilation / leaf_conductance, 10.0)
-    demand = at_least(assimilation, 0.0) / surface_co2 * limits.slope
+    surface_co2 = limits.co2 - 1.4 * assimilation / leaf_conductance
+    demand = at_least(assimilation, 0.0) / at_least(surface_co2, 10.0) * limits.slope
     humidity = at_most(limits.vapour_pressure / leaf_vapour_pressure, 1.0)
     linear = demand - leaf_conductance + limits.floor
     constant = leaf_conductance * (demand * humidity + limits.floor)
