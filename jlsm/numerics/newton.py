@@ -152,6 +152,7 @@ def newton(residual: Callable, options: NewtonOptions, start: Point, operands: P
     like = start[-1]
     tolerance = options.tolerance64 if like.dtype == jnp.float64 else options.tolerance32
     number = options.folded
+    signs_held = tuple(1 if k == number else sign for k, sign in enumerate(options.signs))
     nowhere = _Bracket(jnp.full_like(like, -jnp.inf), jnp.full_like(like, jnp.inf))
 
     def scaled(value):
@@ -171,7 +172,7 @@ def newton(residual: Callable, options: NewtonOptions, start: Point, operands: P
         length = jnp.maximum(jnp.abs(newton), 2.0 * tolerance)
         change = bracket.inside(x[number] + jnp.sign(value[number]) * length) - x[number]
         rows, right = hold(jacobian, [-share * v for v in value], number, jnp.where(settled, change, 0.0))
-        rows, right = eliminate(rows, right)
+        rows, right = eliminate(rows, right, signs_held)
         # a bracket may close on a jump, where the followers change branch: that is no root
         root = settled & (jnp.abs(value[number]) < 0.1 * options.settled)
         return substitute(rows, right, right[-1] / rows[-1][-1]), bracket, root

@@ -34,7 +34,7 @@ from jlsm.processes.turbulence import bulk_coefficients
 _OPTIONS = NewtonOptions(
     depends=((0, 2, 4), (1, 2, 4), (0, 1, 2, 3, 4), (2, 3, 4), (2, 3, 4)),
     lower=(-1.0, -1.0, -80.0, -80.0, -5e3),
-    upper=(2e3, 2e3, 150.0, 150.0, 5e3),
+    upper=(2e3, 2e3, 150.0, 1e3, 5e3),
     largest_step=(2e3, 2e3, 8.0, 12.0, 50.0),
     scale=(0.1, 0.1, 0.5, 0.5, 0.5),
     weight=(1.0, 1.0, 1.0, 1.0, 3.0),
