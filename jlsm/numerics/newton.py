@@ -164,9 +164,9 @@ def newton(residual: Callable, options: NewtonOptions, start: Point, operands: P
         return _Iterate(x, value, rows, change, share, before, bracket, now.count + 1, now.done | small)
 
     def capped(now: _Iterate, value, k: int, step):
-        """A follower's step, at most half as long as the one before where that went past its root."""
+        """The step of a fast unknown, at most half as long as the one before where that went past its root."""
         passed = value[k] * now.value[k] < 0.0
-        longest = jnp.maximum(jnp.where(passed, 0.5, 3.0) * jnp.abs(now.change[k]), 10.0 * tolerance)
+        longest = jnp.maximum(jnp.where(passed, 0.5, 1.5) * jnp.abs(now.change[k]), 10.0 * tolerance)
         return jnp.clip(step, -longest, longest)
 
     def bracket_folded(x, value, followers, jacobian, bracket, newton, share):
@@ -218,8 +218,10 @@ def newton(residual: Callable, options: NewtonOptions, start: Point, operands: P
             lambda: bracket_folded(x, value, followers, jacobian, bracket, change[number], share),
             lambda: (change, bracket, settled),
         )
-        held = jnp.where(folding, number, len(x) - 1)
-        change = [jnp.where(bracketing & (k != held), capped(now, value, k, step), step) for k, step in enumerate(change)]
+        change = [
+            jnp.where(bracketing, capped(now, value, k, step), step) if k < number else step
+            for k, step in enumerate(change)
+        ]
         moved = _bounded(options, x, change)
         steps = _largest([jnp.abs(new - old) for new, old in zip(moved, x, strict=True)])
         # a damped step says that the whole one is 1 / share times as long
