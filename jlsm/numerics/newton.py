@@ -38,6 +38,8 @@ class NewtonOptions(NamedTuple):
     """size of each equation's residual that counts as one in the measure of progress"""
     weight: tuple[float, ...]
     """how much a change of each unknown counts when slopes are corrected by it (see ``_secant``)"""
+    unit: tuple[float, ...]
+    """change of each unknown that counts as one where changes are compared with the tolerance"""
     signs: tuple[int, ...]
     """1 or -1 for each equation: whether it grows or falls with its unknown, where those before it follow (see
     ``eliminate``); around a solution it does, elsewhere it need not"""
@@ -59,7 +61,7 @@ class NewtonOptions(NamedTuple):
     """number of the unknown that is bracketed in its turn when bracketing the last one does not end"""
     turn: int = 60
     """iterations after which the bracketed unknown changes"""
-    most: int = 480
+    most: int = 960
     """most iterations"""
 
 
@@ -158,6 +160,9 @@ def newton(residual: Callable, options: NewtonOptions, start: Point, operands: P
     def scaled(value):
         return [jnp.abs(v) / scale for v, scale in zip(value, options.scale, strict=True)]
 
+    def length(new: Point, old: Point) -> Array:
+        return _largest([jnp.abs(a - b) / unit for a, b, unit in zip(new, old, options.unit, strict=True)])
+
     def advanced(now: _Iterate, value, rows, moved: Point, small, share, before, bracket) -> _Iterate:
         x = tuple(jnp.where(now.done, old, new) for new, old in zip(moved, now.x, strict=True))
         change = tuple(new - old for new, old in zip(x, now.x, strict=True))
@@ -223,7 +228,7 @@ def newton(residual: Callable, options: NewtonOptions, start: Point, operands: P
             for k, step in enumerate(change)
         ]
         moved = _bounded(options, x, change)
-        steps = _largest([jnp.abs(new - old) for new, old in zip(moved, x, strict=True)])
+        steps = length(moved, x)
         # a damped step says that the whole one is 1 / share times as long
         small = (steps < tolerance * jnp.where(folding, 1.0, share)) & (settled | ~bracketing)
         return advanced(now, value, jacobian, moved, small, share, measure, bracket)
@@ -237,9 +242,9 @@ def newton(residual: Callable, options: NewtonOptions, start: Point, operands: P
         # a corrected Jacobian can be singular where the exact one is not: such a column waits for the exact one
         regular = jnp.isfinite(sum(moved))
         moved = tuple(jnp.where(regular, new, old) for new, old in zip(moved, now.x, strict=True))
-        steps = _largest([jnp.abs(new - old) for new, old in zip(moved, now.x, strict=True)])
+        steps = length(moved, now.x)
         # the error is not of second order: both the residuals and the step must be small
-        small = regular & (steps < 3.0 * tolerance) & (_largest(scaled(value)) < 0.3 * tolerance)
+        small = regular & (steps < tolerance) & (_largest(scaled(value)) < 0.3 * tolerance)
         return advanced(now, value, rows, moved, small, now.share, now.before, now.bracket)
 
     def unfinished(now: _Iterate):
