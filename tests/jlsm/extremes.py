@@ -8,15 +8,21 @@ from __future__ import annotations
 
 import dataclasses
 
+import jax
 import jax.numpy as jnp
 import numpy as np
+from scipy.special import expit
 
+from jlsm.budget import diagnose
 from jlsm.constants import FREEZING_POINT, STEFAN_BOLTZMANN
 from jlsm.forcing import Forcing, Site
+from jlsm.model import step
+from jlsm.outputs import Outputs
 from jlsm.parameters import PARAMETERS, Parameters, default_parameters, replace_parameters
 from jlsm.processes.humidity import saturation_over_water, specific_humidity
 from jlsm.processes.soil_freezing import liquid_limit
-from jlsm.processes.solar import mean_cos_zenith
+from jlsm.processes.solar import Atmosphere, mean_cos_zenith
+from jlsm.simulation.layout import atmosphere_of, run_layout
 from jlsm.state import State, initial_state
 
 CORNER = 0.15  # chance of a parameter to lie on its lower bound, and on its upper bound
@@ -61,8 +67,7 @@ def climates(seed: int, columns: int, steps: int, *, wild: bool = False) -> tupl
     top = sun * cosine * lit
 
     # clear to overcast in hours; the dry and the wet have more of one
-    sigmoid = lambda x: 1.0 / (1.0 + np.exp(-x))  # noqa: E731
-    cloud = sigmoid(2.0 * _red_noise(rng, steps, columns, 20) + between(-3.0, 3.0))
+    cloud = expit(2.0 * _red_noise(rng, steps, columns, 20) + between(-3.0, 3.0))
     season = -np.sign(latitude) * np.cos(2.0 * np.pi * (day - 15) / 365.25)
     mean = 30.0 - 0.62 * np.abs(latitude) + between(-10.0, 10.0) - 0.0055 * elevation
     swing, front = between(0.05, 0.35) * np.abs(latitude), between(1.0, 8.0)
@@ -70,7 +75,7 @@ def climates(seed: int, columns: int, steps: int, *, wild: bool = False) -> tupl
     daily = between(1.0, 11.0) * (1.0 - 0.7 * cloud) * np.cos((hour - 15.0) * np.pi / 12.0)
     celsius = mean + swing * season + front * _red_noise(rng, steps, columns, 60) + daily
     air = np.clip(celsius, -70.0, 54.0) + FREEZING_POINT
-    relative = sigmoid(between(-4.0, 4.0) - 0.15 * daily + _red_noise(rng, steps, columns, 30) + 2.0 * (cloud - 0.5))
+    relative = expit(between(-4.0, 4.0) - 0.15 * daily + _red_noise(rng, steps, columns, 30) + 2.0 * (cloud - 0.5))
     wind = between(0.2, 9.0) * np.abs(_red_noise(rng, steps, columns, 8) + between(0.0, 1.5))
     storm = _red_noise(rng, steps, columns, 10) + between(-1.0, 1.0)
     rain = between(0.1, 100.0) * np.maximum(storm - 1.0, 0.0) ** 2 / 86400.0 * (cloud > 0.5)
@@ -169,3 +174,74 @@ def _start(rng: np.random.Generator, params: Parameters, air: np.ndarray) -> Sta
     return dataclasses.replace(
         state, soil_moisture=moisture, soil_ice=ice, snow_mass=jnp.asarray(snow, float)
     )
+
+
+def trajectory(params: Parameters, forcing: Forcing, site: Site, state: State):
+    """(outputs of every step, what every step began with as one long row of columns: ``step_and_diagnose``'s arguments)."""
+    constants, rows = run_layout(params, forcing, site.numeric(), forcing.steps)
+    air = atmosphere_of(constants, jax.tree.map(lambda leaf: leaf[0], rows))[0]
+
+    def one(state, air):
+        out, new = step_and_diagnose(params, state, air, site.reference_height, forcing.dt)
+        return new, (out, state)
+
+    _, (out, states) = jax.lax.scan(one, state, air)
+    steps = forcing.steps
+
+    def in_a_row(leaf):  # [time, layers, columns] as [layers, time * columns]
+        leaf = jnp.moveaxis(leaf, 0, -2)
+        return leaf.reshape(*leaf.shape[:-2], -1)
+
+    def repeated(leaf):
+        return jnp.tile(leaf, steps)
+
+    row = (
+        jax.tree.map(repeated, params), jax.tree.map(in_a_row, states), jax.tree.map(in_a_row, air),
+        repeated(site.reference_height), repeated(forcing.dt),
+    )  # fmt: skip
+    return out, row
+
+
+def step_and_diagnose(params: Parameters, state: State, air: Atmosphere, reference_height, dt) -> tuple[Outputs, State]:
+    """One step and its outputs, budget and solver residuals among them."""
+    new, computed = step(params, state, air, reference_height, dt, differentiated=True)
+    return diagnose(state, new, computed, params, dt), new
+
+
+def _leaves(out: Outputs, new: State):
+    """What is differentiated: all but residuals (a sum of absolute values has no derivative at zero)."""
+    values = {name: value for name, value in vars(out).items() if not name.endswith("Residual")}
+    return values, new
+
+
+def tangents_forward(row, seed: int):
+    """Derivative of all outputs and states of a step along a random direction of everything it depends on."""
+    params, state, air, height, dt = row
+    keys = iter(jax.random.split(jax.random.key(seed), 200))
+
+    def direction(leaf):
+        return jax.random.normal(next(keys), leaf.shape, leaf.dtype) * (jnp.abs(leaf) + 1e-3)
+
+    directions = jax.tree.map(direction, (params, state, air))
+    return jax.jvp(lambda *a: _leaves(*step_and_diagnose(*a, height, dt)), (params, state, air), directions)[1]
+
+
+def tangents_reverse(row):
+    """Derivative of the sum of all outputs and states of a step by everything it depends on."""
+    params, state, air, height, dt = row
+
+    def total(*arguments):
+        return sum(jnp.sum(leaf) for leaf in jax.tree.leaves(_leaves(*step_and_diagnose(*arguments, height, dt))))
+
+    return jax.grad(total, argnums=(0, 1, 2))(params, state, air)
+
+
+def columns_not_finite(tree) -> dict[str, np.ndarray]:
+    """Name of each leaf -> where it holds a value that is not finite, for the leaves that do."""
+    bad = {}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        leaf = np.asarray(leaf)
+        where = ~np.isfinite(leaf).reshape(-1, leaf.shape[-1]).all(axis=0)
+        if where.any():
+            bad[jax.tree_util.keystr(path)] = where
+    return bad
