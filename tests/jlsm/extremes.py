@@ -7,6 +7,7 @@ fronts, cloud, gusts and storms follow each other as they do outside, only more 
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +18,6 @@ from jlsm.budget import diagnose
 from jlsm.constants import FREEZING_POINT, STEFAN_BOLTZMANN
 from jlsm.forcing import Forcing, Site
 from jlsm.model import step
-from jlsm.outputs import Outputs
 from jlsm.parameters import PARAMETERS, Parameters, default_parameters, replace_parameters
 from jlsm.processes.humidity import saturation_over_water, specific_humidity
 from jlsm.processes.soil_freezing import liquid_limit
@@ -177,15 +177,16 @@ def _start(rng: np.random.Generator, params: Parameters, air: np.ndarray) -> Sta
 
 
 def trajectory(params: Parameters, forcing: Forcing, site: Site, state: State):
-    """(outputs of every step, what every step began with as one long row of columns: ``step_and_diagnose``'s arguments)."""
+    """(outputs of every step, what every step began with and ended at, as one long row of columns)."""
     constants, rows = run_layout(params, forcing, site.numeric(), forcing.steps)
     air = atmosphere_of(constants, jax.tree.map(lambda leaf: leaf[0], rows))[0]
 
     def one(state, air):
-        out, new = step_and_diagnose(params, state, air, site.reference_height, forcing.dt)
-        return new, (out, state)
+        new, computed = step(params, state, air, site.reference_height, forcing.dt, differentiated=True)
+        out = diagnose(state, new, computed, params, forcing.dt)
+        return new, (out, state, computed.surface.unknowns)
 
-    _, (out, states) = jax.lax.scan(one, state, air)
+    _, (out, states, solutions) = jax.lax.scan(one, state, air)
     steps = forcing.steps
 
     def in_a_row(leaf):  # [time, layers, columns] as [layers, time * columns]
@@ -197,43 +198,41 @@ def trajectory(params: Parameters, forcing: Forcing, site: Site, state: State):
 
     row = (
         jax.tree.map(repeated, params), jax.tree.map(in_a_row, states), jax.tree.map(in_a_row, air),
-        repeated(site.reference_height), repeated(forcing.dt),
+        repeated(site.reference_height), repeated(forcing.dt), jax.tree.map(in_a_row, solutions),
     )  # fmt: skip
     return out, row
 
 
-def step_and_diagnose(params: Parameters, state: State, air: Atmosphere, reference_height, dt) -> tuple[Outputs, State]:
-    """One step and its outputs, budget and solver residuals among them."""
-    new, computed = step(params, state, air, reference_height, dt, differentiated=True)
-    return diagnose(state, new, computed, params, dt), new
+def _step(row, params: Parameters, state: State, air: Atmosphere):
+    """Outputs and state of a step whose surface balance is solved already.
 
-
-def _leaves(out: Outputs, new: State):
-    """What is differentiated: all but residuals (a sum of absolute values has no derivative at zero)."""
-    values = {name: value for name, value in vars(out).items() if not name.endswith("Residual")}
-    return values, new
+    All but residuals: they are differences of large numbers, the solver's a sum of absolute values.
+    """
+    _, _, _, height, dt, solution = row
+    new, computed = step(params, state, air, height, dt, solution=solution, differentiated=True)
+    out = diagnose(state, new, computed, params, dt)
+    return {name: value for name, value in vars(out).items() if not name.endswith("Residual")}, new
 
 
 def tangents_forward(row, seed: int):
     """Derivative of all outputs and states of a step along a random direction of everything it depends on."""
-    params, state, air, height, dt = row
+    params, state, air = row[:3]
     keys = iter(jax.random.split(jax.random.key(seed), 200))
 
     def direction(leaf):
         return jax.random.normal(next(keys), leaf.shape, leaf.dtype) * (jnp.abs(leaf) + 1e-3)
 
     directions = jax.tree.map(direction, (params, state, air))
-    return jax.jvp(lambda *a: _leaves(*step_and_diagnose(*a, height, dt)), (params, state, air), directions)[1]
+    return jax.jvp(partial(_step, row), (params, state, air), directions)[1]
 
 
 def tangents_reverse(row):
     """Derivative of the sum of all outputs and states of a step by everything it depends on."""
-    params, state, air, height, dt = row
 
     def total(*arguments):
-        return sum(jnp.sum(leaf) for leaf in jax.tree.leaves(_leaves(*step_and_diagnose(*arguments, height, dt))))
+        return sum(jnp.sum(leaf) for leaf in jax.tree.leaves(_step(row, *arguments)))
 
-    return jax.grad(total, argnums=(0, 1, 2))(params, state, air)
+    return jax.grad(total, argnums=(0, 1, 2))(*row[:3])
 
 
 def columns_not_finite(tree) -> dict[str, np.ndarray]:
