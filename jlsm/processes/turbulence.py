@@ -67,7 +67,8 @@ def roughness(vegetation: Vegetation, soil: Soil, snow: Snow, canopy: Canopy, re
     floor_heat = jnp.where(covered, jnp.maximum(flat * soil.roughness_heat, snow.roughness_heat), soil.roughness_heat)
 
     # a canopy lower than its floor's roughness elements means nothing; without leaves the height drops out
-    height = jnp.maximum(canopy.height, 3.0 * floor_momentum)
+    # (the second limit counts only where z_T is larger than z_0, which check_parameters refuses and a search may try)
+    height = jnp.maximum(canopy.height, jnp.maximum(3.0 * floor_momentum, 2.0 * floor_heat))
     density = vegetation.leaf_drag_coefficient * canopy.leaf_area / (2.0 * VON_KARMAN**2)  # A+
     log_momentum = jnp.log(height / floor_momentum)
     log_heat = jnp.log(height / floor_heat)
@@ -78,8 +79,8 @@ def roughness(vegetation: Vegetation, soil: Soil, snow: Snow, canopy: Canopy, re
     # log_heat is -ln(z_Ts / h)
     p1 = 0.0115 * jnp.exp(-0.1 * log_heat + 5.0 * jnp.exp(-0.22 * log_heat))  # ratio^0.1 exp(5 ratio^0.22)
     p2 = 0.55 * jnp.exp(-0.58 * jnp.exp(-0.35 * log_heat))
-    # written with exp(-density), in logarithms and as the profile itself, not its inverse: a dense canopy's exp(density)
-    # and the square of a tiny inverse, which a derivative divides by, leave the range of single precision
+    # in logarithms and as the profile itself, not its inverse: a dense canopy's exp(density), and the square of a tiny
+    # inverse, which a derivative divides by, leave the range of single precision
     shelter = p2 * (jnp.log(p1 * exp_density + density) + density - jnp.log(p1))
     floor = log_heat * jnp.exp(shelter)
 

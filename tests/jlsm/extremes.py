@@ -1,4 +1,4 @@
-"""Weather that no tower has seen and yet could be: each column its own climate, with parameters from anywhere in bounds.
+"""Weather that no tower has seen and yet could be, a climate for each column, with parameters from anywhere in bounds.
 
 Unlike ``tests.jlsm.columns.scenarios`` (a smooth day at a corner of the weather's range) these are records: seasons,
 fronts, cloud, gusts and storms follow each other as they do outside, only more violently.
@@ -18,7 +18,7 @@ from jlsm.budget import diagnose
 from jlsm.constants import FREEZING_POINT, STEFAN_BOLTZMANN
 from jlsm.forcing import Forcing, Site
 from jlsm.model import step
-from jlsm.parameters import PARAMETERS, Parameters, default_parameters, replace_parameters
+from jlsm.parameters import PARAMETERS, RELATIONS, Parameters, default_parameters, replace_parameters
 from jlsm.processes.humidity import saturation_over_water, specific_humidity
 from jlsm.processes.soil_freezing import liquid_limit
 from jlsm.processes.solar import Atmosphere, mean_cos_zenith
@@ -56,8 +56,8 @@ def climates(seed: int, columns: int, steps: int, *, wild: bool = False) -> tupl
 
     dt = np.where(rng.random(columns) < 0.3, 3600.0, 1800.0)
     latitude, elevation = between(-80.0, 82.0), np.where(rng.random(columns) < 0.2, between(2500.0, 5500.0), 500.0)
-    pressure = 101325.0 * (1.0 - 2.25577e-5 * elevation) ** 5.2559 * (
-        1.0 + 0.015 * _red_noise(rng, steps, columns, 100)
+    pressure = (
+        101325.0 * (1.0 - 2.25577e-5 * elevation) ** 5.2559 * (1.0 + 0.015 * _red_noise(rng, steps, columns, 100))
     )
     first = np.round(between(10957, 11322)).astype(int)
     clock = np.arange(steps)[:, None] * dt
@@ -145,7 +145,9 @@ def random_parameters(rng: np.random.Generator, columns: int) -> Parameters:
     off = rng.random(columns) < 0.5
     for switch in ("irrigation_rate", "pond_depth", "water_table_conductance"):
         values[f"management.{switch}"] = np.where(off, 0.0, values[f"management.{switch}"])
-    _obey_relations(values)
+    for relation in RELATIONS:
+        low, high = values[relation.smaller], values[relation.larger]
+        values[relation.smaller], values[relation.larger] = np.minimum(low, high), np.maximum(low, high)
     site = Site(
         *(jnp.zeros(columns),) * 4, jnp.full(columns, jnp.nan), jnp.zeros(columns),
         igbp=("CRO",) * columns, soil_texture=("loam",) * columns,
@@ -153,16 +155,8 @@ def random_parameters(rng: np.random.Generator, columns: int) -> Parameters:
     return replace_parameters(default_parameters(site), {k: jnp.asarray(v, float) for k, v in values.items()})
 
 
-def _obey_relations(values: dict[str, np.ndarray]) -> None:
-    for group in ("soil", "snow"):
-        momentum, heat = f"{group}.roughness_momentum", f"{group}.roughness_heat"
-        values[heat] = np.minimum(values[heat], values[momentum])
-    low, high = "management.irrigation_trigger", "management.irrigation_target"
-    values[low], values[high] = np.minimum(values[low], values[high]), np.maximum(values[low], values[high])
-
-
 def _start(rng: np.random.Generator, params: Parameters, air: np.ndarray) -> State:
-    """A state that such a place could be in: the ground as warm as the record on average, frozen or snowed on if cold."""
+    """A state that such a place could be in: ground as warm as the record on average, frozen or snowed on if cold."""
     columns = air.shape[1]
     mean = air.mean(axis=0) + rng.normal(0.0, 2.0, columns)
     state = initial_state(jnp.asarray(mean, float), params.soil.porosity)
@@ -171,9 +165,7 @@ def _start(rng: np.random.Generator, params: Parameters, air: np.ndarray) -> Sta
     ice = jnp.maximum(moisture - liquid_limit(params.soil, state.ground_temperature), 0.0)
     cold = mean < FREEZING_POINT + 2.0
     snow = np.where(cold & (rng.random(columns) < 0.8), 300.0 * rng.random(columns) ** 4, 0.0)
-    return dataclasses.replace(
-        state, soil_moisture=moisture, soil_ice=ice, snow_mass=jnp.asarray(snow, float)
-    )
+    return dataclasses.replace(state, soil_moisture=moisture, soil_ice=ice, snow_mass=jnp.asarray(snow, float))
 
 
 def trajectory(params: Parameters, forcing: Forcing, site: Site, state: State):
