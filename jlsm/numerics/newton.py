@@ -38,11 +38,11 @@ class NewtonOptions(NamedTuple):
     """size of each equation's residual that counts as one in the measure of progress"""
     weight: tuple[float, ...]
     """how much a change of each unknown counts when slopes are corrected by it (see ``_secant``)"""
-    unit: tuple[float, ...]
-    """change of each unknown that counts as one where changes are compared with the tolerance"""
-    signs: tuple[int, ...]
+    unit: tuple[float, ...] | None = None
+    """change of each unknown that counts as one where changes are compared with the tolerance; None: 1 of all"""
+    signs: tuple[int, ...] | None = None
     """1 or -1 for each equation: whether it grows or falls with its unknown, where those before it follow (see
-    ``eliminate``); around a solution it does, elsewhere it need not"""
+    ``eliminate``); around a solution it does, elsewhere it need not. None: not known"""
     tolerance32: float = 1e-3
     """float32: converged when every change is below this; the error is then of the order of its square"""
     tolerance64: float = 1e-8
@@ -154,14 +154,15 @@ def newton(residual: Callable, options: NewtonOptions, start: Point, operands: P
     like = start[-1]
     tolerance = options.tolerance64 if like.dtype == jnp.float64 else options.tolerance32
     number = options.folded
-    signs_held = tuple(1 if k == number else sign for k, sign in enumerate(options.signs))
+    signs_held = options.signs and tuple(1 if k == number else sign for k, sign in enumerate(options.signs))
+    units = options.unit or (1.0,) * len(start)
     nowhere = _Bracket(jnp.full_like(like, -jnp.inf), jnp.full_like(like, jnp.inf))
 
     def scaled(value):
         return [jnp.abs(v) / scale for v, scale in zip(value, options.scale, strict=True)]
 
     def length(new: Point, old: Point) -> Array:
-        return _largest([jnp.abs(a - b) / unit for a, b, unit in zip(new, old, options.unit, strict=True)])
+        return _largest([jnp.abs(a - b) / unit for a, b, unit in zip(new, old, units, strict=True)])
 
     def advanced(now: _Iterate, value, rows, moved: Point, small, share, before, bracket) -> _Iterate:
         x = tuple(jnp.where(now.done, old, new) for new, old in zip(moved, now.x, strict=True))
