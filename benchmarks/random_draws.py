@@ -18,11 +18,9 @@ import jlsm
 from benchmarks.data import data_folder, met_files
 from benchmarks.results import result_file
 from benchmarks.timing import report
+from jlsm.budget import UNSETTLED
 from jlsm.command_line.front_door import prefer_cpu_flags
 from jlsm.loop_sizes import GRADIENT_LOOP_BYTES
-
-UNSETTLED = 1.0
-"""W m-2 left in the surface balance from which a step counts as not solved"""
 
 
 def drawn_parameters(site: jlsm.Site, count: int, rng: np.random.Generator) -> jlsm.Parameters:

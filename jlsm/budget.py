@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array
 
 from jlsm.constants import (
@@ -18,6 +19,7 @@ from jlsm.constants import (
     STEFAN_BOLTZMANN,
     WATER_DENSITY,
 )
+from jlsm.forcing import Forcing
 from jlsm.numerics import total
 from jlsm.outputs import Outputs
 from jlsm.parameters import Parameters
@@ -29,6 +31,66 @@ from jlsm.processes.solar import Atmosphere
 from jlsm.processes.surface_fluxes import SurfaceFluxes, VapourFluxes
 from jlsm.processes.vegetation import Canopy
 from jlsm.state import State
+
+UNSETTLED = 1.0
+"""W m-2 that the iteration left in the surface balance (``SolverResidual``) from which a step is not settled"""
+
+
+class Unsettled(NamedTuple):
+    """The steps of a run whose surface balance is not settled."""
+
+    steps: int = 0
+    """of all columns together"""
+    of: int = 0
+    """steps in all"""
+    worst: float = 0.0
+    """W m-2"""
+    time: np.datetime64 | None = None
+    """start of the worst step, local standard time"""
+    column: int | None = None
+    """column of the worst step; None for a single site"""
+
+    def joined(self, other: Unsettled) -> Unsettled:
+        """Both stretches of a run together."""
+        return (self if self.worst >= other.worst else other)._replace(
+            steps=self.steps + other.steps, of=self.of + other.of
+        )
+
+    def line(self) -> str:
+        """One line for the user; empty where every step is settled."""
+        if not self.steps:
+            return ""
+        where = "" if self.column is None else f" in column {self.column}"
+        return (
+            f"the surface balance is not settled in {self.steps} of {self.of} steps (worst {self.worst:.3g} W m-2 at "
+            f"{self.time}{where}): what is missing went into the ground; SolverResidual has it for every step"
+        )
+
+
+def unsettled_steps(out: Outputs, forcing: Forcing) -> Unsettled:
+    """Which steps of a run did not settle: how many, how much, where to look.
+
+    A single step is marked by ``out.SolverResidual > UNSETTLED``.
+
+    Args:
+        out: with ``SolverResidual``.
+        forcing: of the same steps.
+
+    Raises:
+        ValueError: ``SolverResidual`` is not among the outputs.
+    """
+    if out.SolverResidual is None:
+        raise ValueError("these outputs have no SolverResidual: add it to fields")
+    residual = np.asarray(out.SolverResidual)
+    counted = np.ones(residual.shape, bool) if forcing.valid is None else np.asarray(forcing.valid)
+    bad = counted & ~(residual <= UNSETTLED)
+    if not bad.any():
+        return Unsettled(of=int(counted.sum()))
+    at = np.unravel_index(np.argmax(np.where(bad, residual, 0.0)), residual.shape)
+    day, second = (int(np.asarray(clock)[at]) for clock in (forcing.day, forcing.second_of_day))
+    time = np.datetime64(day, "D") + np.timedelta64(second, "s")
+    column = int(at[1]) if residual.ndim > 1 else None
+    return Unsettled(int(bad.sum()), int(counted.sum()), float(residual[at]), time.astype("datetime64[m]"), column)
 
 
 class Step(NamedTuple):

@@ -19,5 +19,9 @@ class InputError(ValueError):
         super().__init__(text)
 
 
+class UnsettledWarning(UserWarning):
+    """The surface balance of some steps is not settled; the message counts them (``jlsm.budget.unsettled_steps``)."""
+
+
 class RepairWarning(UserWarning):
     """A small known defect of real files was repaired or filled; the message counts it."""

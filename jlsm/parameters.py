@@ -14,6 +14,7 @@ import dataclasses
 from typing import NamedTuple
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -237,6 +238,24 @@ PARAMETERS: dict[str, ParameterInfo] = {
 }
 """The parameter table: ``"group.name" -> ParameterInfo``."""
 
+
+class Relation(NamedTuple):
+    """Two parameters of which one must not be larger than the other."""
+
+    smaller: str
+    larger: str
+    reason: str
+
+
+RELATIONS = (
+    Relation("soil.roughness_heat", "soil.roughness_momentum", "heat reaches deeper between obstacles than momentum"),
+    Relation("snow.roughness_heat", "snow.roughness_momentum", "heat reaches deeper between obstacles than momentum"),
+    Relation("snow.old_albedo_vis", "snow.fresh_albedo_vis", "snow darkens as it ages"),
+    Relation("snow.old_albedo_nir", "snow.fresh_albedo_nir", "snow darkens as it ages"),
+    Relation("management.irrigation_trigger", "management.irrigation_target", "it starts below what it aims at"),
+)
+"""The table of relations: within its bounds each parameter may still contradict another."""
+
 PFT_PARAMETERS = tuple(key for key, info in PARAMETERS.items() if info.group == "vegetation" and info.calibratable) + (
     "soil.soil_evaporation_a1",
     "soil.soil_evaporation_a2",
@@ -282,7 +301,7 @@ def replace_parameters(params: Parameters, values: dict[str, Value | float]) -> 
 def check_parameters(
     params: Parameters, *, columns: tuple[int, ...] = (), steps: int | None = None, file: str = ""
 ) -> None:
-    """Raise InputError for a parameter outside its bounds, not finite, or of the wrong shape.
+    """Raise InputError for a parameter of the wrong shape, outside its bounds, not finite, or at odds with another.
 
     Args:
         columns: column shape of the run (``()`` for one site).
@@ -291,19 +310,50 @@ def check_parameters(
     """
     where = f"{file}: " if file else ""
     shapes = {(), columns} if steps is None else {(), columns, (steps, *columns), (steps, *(1 for _ in columns))}
-    for key, info in PARAMETERS.items():
+    for key in PARAMETERS:
         value = np.asarray(get_parameter(params, key))
         if value.shape not in shapes:
             expected = " or ".join(str(s) for s in sorted(shapes, key=len))
             raise InputError(f"{where}parameter {key} has shape {value.shape}: expected {expected}")
+    check_parameter_values(params, where=where)
+
+
+def check_parameter_values(params: Parameters, *, sites: tuple[str, ...] = (), where: str = "") -> None:
+    """Raise InputError for a value outside its bounds (``PARAMETERS``), not finite, or at odds with another
+    (``RELATIONS``). Values that are being traced are left alone.
+
+    Args:
+        sites: what the columns are called, for the message.
+        where: begins the message.
+    """
+    leaves = {key: get_parameter(params, key) for key in PARAMETERS}
+    concrete = {key: leaf for key, leaf in leaves.items() if not isinstance(leaf, jax.core.Tracer)}
+    values = {key: np.asarray(value) for key, value in jax.device_get(concrete).items()}
+
+    def column(bad) -> str:
+        if bad.ndim == 0 or bad.shape[-1] == 1:
+            return f"{sites[0]}: " if len(sites) == 1 and sites[0] else ""
+        number = int(np.argwhere(bad)[0, -1])
+        return f"{sites[number]}: " if len(sites) == bad.shape[-1] and sites[number] else f"column {number}: "
+
+    for key, value in values.items():
+        info = PARAMETERS[key]
         tolerance = 1e-6 * (info.upper - info.lower)
         bad = ~((value >= info.lower - tolerance) & (value <= info.upper + tolerance))
         if bad.any():
-            worst = np.asarray(value)[bad].flat[0]
             raise InputError(
-                f"{where}parameter {key} = {worst:g} {info.unit} is outside its bounds "
+                f"{where}{column(bad)}parameter {key} = {value[bad].flat[0]:g} {info.unit} is outside its bounds "
                 f"[{info.lower:g}, {info.upper:g}]: give a value inside them"
             )
+    for relation in RELATIONS:
+        if relation.smaller in values and relation.larger in values:
+            smaller, larger = np.broadcast_arrays(values[relation.smaller], values[relation.larger])
+            bad = smaller > larger * (1.0 + 1e-6)
+            if bad.any():
+                raise InputError(
+                    f"{where}{column(bad)}parameter {relation.smaller} = {smaller[bad].flat[0]:g} is larger than "
+                    f"{relation.larger} = {larger[bad].flat[0]:g} ({relation.reason}): lower the one or raise the other"
+                )
 
 
 def _class_values(table: dict[str, dict[str, float]], names: str | tuple[str, ...], kind: str, site: Site):

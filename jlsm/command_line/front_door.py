@@ -21,7 +21,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 
 from jlsm._version import package_version
 from jlsm.command_line.xla_flags import prefer_cpu_flags as prefer_cpu_flags
-from jlsm.errors import InputError, RepairWarning
+from jlsm.errors import InputError, RepairWarning, UnsettledWarning
 from jlsm.loop_sizes import FORWARD_LOOP_BYTES
 
 
@@ -73,6 +73,7 @@ def one_line_errors(interrupted: str = "stopped") -> Iterator[None]:
     """
     with warnings.catch_warnings():
         warnings.simplefilter("always", RepairWarning)
+        warnings.simplefilter("always", UnsettledWarning)
         warnings.showwarning = _show_warning
         try:
             with _orderly_end():
@@ -88,7 +89,7 @@ def one_line_errors(interrupted: str = "stopped") -> Iterator[None]:
 
 
 def _show_warning(message, category, filename, lineno, file=None, line=None) -> None:
-    kind = "warning" if issubclass(category, RepairWarning) else category.__name__
+    kind = "warning" if issubclass(category, RepairWarning | UnsettledWarning) else category.__name__
     _say(f"{kind}: {message}")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,8 @@ import jax
 import numpy as np
 
 from jlsm import io, simulation
-from jlsm.errors import InputError
+from jlsm.budget import Unsettled, unsettled_steps
+from jlsm.errors import InputError, UnsettledWarning
 from jlsm.forcing import Forcing
 from jlsm.outputs import Outputs, output_fields
 from jlsm.parameters import Parameters, default_parameters
@@ -59,7 +61,7 @@ def run_file(
         report: called with (what is going on, steps done, steps in all or None).
 
     Returns:
-        The number of time steps written.
+        The number of time steps written. An UnsettledWarning says where the surface balance was not settled.
 
     Raises:
         InputError: bad input, or a path that cannot be written.
@@ -87,6 +89,7 @@ def run_file(
         raise InputError(f"{state}: is the state of {now.canopy_water.size} columns: give the state of one site")
     name = str(site.code or met.name)
     history = f"jlsm run {met.name}, spin-up of {years} years" + (f" from {state.name}" if state else "")
+    unsettled = Unsettled()
     with io.OutputWriter(result, {"history": history}, options.overwrite) as writer:
         if now is None or years > 0:
             report(f"{name}: compile, spin up", 0, None)
@@ -95,12 +98,15 @@ def run_file(
         for steps, out, reached in simulation.stream(params, forcing, site, now):
             window = forcing.window(steps.start, steps.stop)
             _check_finite(name, out, window)
+            unsettled = unsettled.joined(unsettled_steps(out, window))
             writer.append(io.to_dataset(out, window, site, _parameters_window(params, steps)))
             now = reached
             report(name, steps.stop, forcing.steps)
         if options.save_state is not None:
             description = f"{name} after step {forcing.steps} of {met.name}"
             io.save_state(now, options.save_state, site, forcing, description=description, overwrite=options.overwrite)
+    if unsettled.steps:
+        warnings.warn(f"{name}: {unsettled.line()}", UnsettledWarning, stacklevel=2)
     return forcing.steps
 
 

@@ -38,6 +38,11 @@ class NewtonOptions(NamedTuple):
     """size of each equation's residual that counts as one in the measure of progress"""
     weight: tuple[float, ...]
     """how much a change of each unknown counts when slopes are corrected by it (see ``_secant``)"""
+    unit: tuple[float, ...] | None = None
+    """change of each unknown that counts as one where changes are compared with the tolerance; None: 1 of all"""
+    signs: tuple[int, ...] | None = None
+    """1 or -1 for each equation: whether it grows or falls with its unknown, where those before it follow (see
+    ``eliminate``); around a solution it does, elsewhere it need not. None: not known"""
     tolerance32: float = 1e-3
     """float32: converged when every change is below this; the error is then of the order of its square"""
     tolerance64: float = 1e-8
@@ -56,7 +61,7 @@ class NewtonOptions(NamedTuple):
     """number of the unknown that is bracketed in its turn when bracketing the last one does not end"""
     turn: int = 60
     """iterations after which the bracketed unknown changes"""
-    most: int = 480
+    most: int = 960
     """most iterations"""
 
 
@@ -149,15 +154,26 @@ def newton(residual: Callable, options: NewtonOptions, start: Point, operands: P
     like = start[-1]
     tolerance = options.tolerance64 if like.dtype == jnp.float64 else options.tolerance32
     number = options.folded
+    signs_held = options.signs and tuple(1 if k == number else sign for k, sign in enumerate(options.signs))
+    units = options.unit or (1.0,) * len(start)
     nowhere = _Bracket(jnp.full_like(like, -jnp.inf), jnp.full_like(like, jnp.inf))
 
     def scaled(value):
         return [jnp.abs(v) / scale for v, scale in zip(value, options.scale, strict=True)]
 
+    def length(new: Point, old: Point) -> Array:
+        return _largest([jnp.abs(a - b) / unit for a, b, unit in zip(new, old, units, strict=True)])
+
     def advanced(now: _Iterate, value, rows, moved: Point, small, share, before, bracket) -> _Iterate:
         x = tuple(jnp.where(now.done, old, new) for new, old in zip(moved, now.x, strict=True))
         change = tuple(new - old for new, old in zip(x, now.x, strict=True))
         return _Iterate(x, value, rows, change, share, before, bracket, now.count + 1, now.done | small)
+
+    def capped(now: _Iterate, value, k: int, step):
+        """The step of a fast unknown, at most half as long as the one before where that went past its root."""
+        passed = value[k] * now.value[k] < 0.0
+        longest = jnp.maximum(jnp.where(passed, 0.5, 1.5) * jnp.abs(now.change[k]), 10.0 * tolerance)
+        return jnp.clip(step, -longest, longest)
 
     def bracket_folded(x, value, followers, jacobian, bracket, newton, share):
         """Move one unknown within what encloses its root, the others following it."""
@@ -168,7 +184,7 @@ def newton(residual: Callable, options: NewtonOptions, start: Point, operands: P
         length = jnp.maximum(jnp.abs(newton), 2.0 * tolerance)
         change = bracket.inside(x[number] + jnp.sign(value[number]) * length) - x[number]
         rows, right = hold(jacobian, [-share * v for v in value], number, jnp.where(settled, change, 0.0))
-        rows, right = eliminate(rows, right)
+        rows, right = eliminate(rows, right, signs_held)
         # a bracket may close on a jump, where the followers change branch: that is no root
         root = settled & (jnp.abs(value[number]) < 0.1 * options.settled)
         return substitute(rows, right, right[-1] / rows[-1][-1]), bracket, root
@@ -177,7 +193,7 @@ def newton(residual: Callable, options: NewtonOptions, start: Point, operands: P
         """A step with the exact Jacobian: shortened, later bracketed, where columns do not settle."""
         x, count, bracket = now.x, now.count, now.bracket
         value, jacobian = linearise(residual, options, x, operands)
-        rows, right = eliminate(jacobian, [-v for v in value])
+        rows, right = eliminate(jacobian, [-v for v in value], options.signs)
         reduced, slope = -right[-1], rows[-1][-1]  # of the last equation, all other unknowns following the last
         size = scaled(value)
         others = _largest(size[:-1])
@@ -208,8 +224,12 @@ def newton(residual: Callable, options: NewtonOptions, start: Point, operands: P
             lambda: bracket_folded(x, value, followers, jacobian, bracket, change[number], share),
             lambda: (change, bracket, settled),
         )
+        change = [
+            jnp.where(bracketing, capped(now, value, k, step), step) if k < number else step
+            for k, step in enumerate(change)
+        ]
         moved = _bounded(options, x, change)
-        steps = _largest([jnp.abs(new - old) for new, old in zip(moved, x, strict=True)])
+        steps = length(moved, x)
         # a damped step says that the whole one is 1 / share times as long
         small = (steps < tolerance * jnp.where(folding, 1.0, share)) & (settled | ~bracketing)
         return advanced(now, value, jacobian, moved, small, share, measure, bracket)
@@ -218,14 +238,14 @@ def newton(residual: Callable, options: NewtonOptions, start: Point, operands: P
         """A step with the last Jacobian corrected: the residuals alone cost less than half."""
         value = residual(now.x, operands)
         rows = _secant(now.rows, options, now.change, [a - b for a, b in zip(value, now.value, strict=True)])
-        eliminated, right = eliminate(rows, [-v for v in value])
+        eliminated, right = eliminate(rows, [-v for v in value], options.signs)
         moved = _bounded(options, now.x, substitute(eliminated, right, right[-1] / eliminated[-1][-1]))
         # a corrected Jacobian can be singular where the exact one is not: such a column waits for the exact one
         regular = jnp.isfinite(sum(moved))
         moved = tuple(jnp.where(regular, new, old) for new, old in zip(moved, now.x, strict=True))
-        steps = _largest([jnp.abs(new - old) for new, old in zip(moved, now.x, strict=True)])
+        steps = length(moved, now.x)
         # the error is not of second order: both the residuals and the step must be small
-        small = regular & (steps < 3.0 * tolerance) & (_largest(scaled(value)) < 0.3 * tolerance)
+        small = regular & (steps < tolerance) & (_largest(scaled(value)) < 0.3 * tolerance)
         return advanced(now, value, rows, moved, small, now.share, now.before, now.bracket)
 
     def unfinished(now: _Iterate):

@@ -14,22 +14,30 @@ Rows = list[list[Any]]
 """arrays, and None where an entry is zero by structure"""
 
 
+_LEAST_PIVOT = 1e-6
+
+
 def _subtract(first: Array | None, factor: Array, second: Array | None) -> Array | None:
     if second is None:
         return first
     return -factor * second if first is None else first - factor * second
 
 
-def eliminate(rows: Rows, right: list[Array]) -> tuple[Rows, list[Array]]:
+def eliminate(rows: Rows, right: list[Array], signs: tuple[int, ...] | None = None) -> tuple[Rows, list[Array]]:
     """Gauss elimination of all unknowns but the last, without pivoting; rows end with a diagonal of one.
 
     The systems solved here have a dominant diagonal once their unknowns are ordered from the fastest
     (stomata) to the slowest (stability). The last row keeps its slope.
+
+    Args:
+        signs: what each pivot's sign is at the solution. A pivot of the other sign, met on the way there, is turned
+            round: each unknown then moves to where its equation's root lies. None: pivots as they are.
     """
     rows, right = [list(row) for row in rows], list(right)
     last = len(rows) - 1
     for k in range(last):
-        inverse = 1.0 / rows[k][k]
+        pivot = rows[k][k] if signs is None else signs[k] * jnp.maximum(jnp.abs(rows[k][k]), _LEAST_PIVOT)
+        inverse = 1.0 / pivot
         rows[k] = [None if j <= k or entry is None else entry * inverse for j, entry in enumerate(rows[k])]
         right[k] = right[k] * inverse
         for i in range(k + 1, last + 1):

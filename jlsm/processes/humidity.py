@@ -36,8 +36,13 @@ def saturation_over_water(temperature):
 
 
 def specific_humidity(vapour_pressure, pressure):
-    """Specific humidity, kg kg-1, from vapour pressure and pressure in Pa."""
-    return VAPOUR_TO_AIR_MASS * vapour_pressure / (pressure - (1.0 - VAPOUR_TO_AIR_MASS) * vapour_pressure)
+    """Specific humidity, kg kg-1, from vapour pressure and pressure in Pa.
+
+    It is 1 where water boils. A surface hotter than that, met on the way to a solution, goes on in proportion to its
+    vapour pressure: the formula has a pole at 2.6 times the pressure and is negative beyond.
+    """
+    dry = at_least(pressure - (1.0 - VAPOUR_TO_AIR_MASS) * vapour_pressure, VAPOUR_TO_AIR_MASS * pressure)
+    return VAPOUR_TO_AIR_MASS * vapour_pressure / dry
 
 
 def vapour_pressure(humidity, pressure):

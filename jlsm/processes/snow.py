@@ -116,7 +116,7 @@ def aged_albedo(albedo, snow: Snow, temperature, snowfall_mass, pack_mass, dt):
     """
     fresh = jnp.stack([snow.fresh_albedo_vis, snow.fresh_albedo_nir])
     old = jnp.stack([snow.old_albedo_vis, snow.old_albedo_nir])
-    aged = jnp.clip((albedo[0] - fresh[0]) / (old[0] - fresh[0]), 0.0, 0.999)
+    aged = jnp.clip((albedo[0] - fresh[0]) / jnp.minimum(old[0] - fresh[0], -1e-6), 0.0, 0.999)
     age = aged / (1.0 - aged)
     rate = jnp.exp(AGEING_ENERGY * (1.0 / FREEZING_POINT - 1.0 / temperature))
     age = age + (rate + rate**10 + snow.dirt_ageing) * dt / snow.ageing_time

@@ -1,7 +1,7 @@
 """Row 5: photosynthesis and stomatal conductance, C3 and C4.
 
 Solves nothing itself: gives the residual of the coupled system "assimilation = supply of CO2
-through the stomata", whose root is found with the energy balance. Equations: Farquhar et al.
+through the stomata", whose root c_i is found with the energy balance. Equations: Farquhar et al.
 (1980), Collatz et al. (1991, 1992) and Ball et al. (1988) in the form of SiB2 (Sellers et al.
 1996) and MATSIRO6, chapter "Stomatal resistance"; c_i is solved, not iterated six times.
 Leaves out sunlit and shaded leaves; light and Rubisco decline together down the canopy.
@@ -130,7 +130,7 @@ class Limits(NamedTuple):
     sink_roundness: Float[Array, "..."]
     co2: Float[Array, "..."]  # umol mol-1
     vapour_pressure: Float[Array, "..."]  # Pa
-    pressure_share: Float[Array, "..."]  # Pa per umol mol-1
+    co2_pressure: Float[Array, "..."]  # Pa of CO2 in the air
 
 
 def limits(path: Pathway, light_coupling, sink_coupling, leaf: LeafEnvironment) -> Limits:
@@ -149,7 +149,7 @@ def limits(path: Pathway, light_coupling, sink_coupling, leaf: LeafEnvironment) 
         sink_roundness=1.0 - sink_coupling,
         co2=leaf.co2,
         vapour_pressure=leaf.vapour_pressure,
-        pressure_share=1e-6 * leaf.pressure,
+        co2_pressure=1e-6 * leaf.pressure * leaf.co2,
     )
 
 
@@ -190,7 +190,7 @@ def gross_assimilation(c4: bool, limits: Limits, temperature, ci):
 
 
 def stomatal_conductance(limits: Limits, assimilation, leaf_conductance, leaf_vapour_pressure):
-    """Stomatal conductance for water vapour and CO2 pressure inside the leaf, for a given assimilation.
+    """Stomatal conductance for water vapour and CO2 at the leaf surface, for a given assimilation.
 
     Closed form: the larger root of the quadratic that Ball-Berry and the vapour balance of the
     leaf surface give (MATSIRO6, eq. 100), multiplied by A_n so that darkness needs no division.
@@ -201,17 +201,29 @@ def stomatal_conductance(limits: Limits, assimilation, leaf_conductance, leaf_va
         leaf_vapour_pressure: saturation inside the leaf, Pa.
 
     Returns:
-        (conductance in mol m-2 s-1 per leaf area, c_i in Pa).
+        (conductance in mol m-2 s-1 per leaf area, CO2 at the leaf surface in umol mol-1).
     """
-    surface_co2 = at_least(limits.co2 - 1.4 * assimilation / leaf_conductance, 10.0)
-    demand = at_least(assimilation, 0.0) / surface_co2 * limits.slope
+    surface_co2 = limits.co2 - 1.4 * assimilation / leaf_conductance
+    demand = at_least(assimilation, 0.0) / at_least(surface_co2, 10.0) * limits.slope
     humidity = at_most(limits.vapour_pressure / leaf_vapour_pressure, 1.0)
     linear = demand - leaf_conductance + limits.floor
     constant = leaf_conductance * (demand * humidity + limits.floor)
     half = 0.5 * (jnp.sqrt(linear * linear + 4.0 * constant) + jnp.abs(linear))
     conductance = jnp.where(linear > 0.0, half, constant / half)
-    ci = (surface_co2 - 1.6 * assimilation / conductance) * limits.pressure_share
-    return conductance, ci
+    return conductance, surface_co2
+
+
+def carbon_surplus(limits: Limits, share, assimilation, conductance, surface_co2):
+    """What stomata let in beyond what leaves assimilate, umol m-2 s-1 per leaf area; zero at the solution.
+
+    A product, not c_i = c_s - 1.6 A_n / g_s: where stomata are nearly shut that quotient drops from the air's c_i to
+    far below zero within a sliver of assimilation, flat on both sides, and Newton's method would leap to and fro.
+
+    Args:
+        share: CO2 inside the leaf over that in the air, -.
+        assimilation: net, that of this ``share``; conductance, surface_co2: from ``stomatal_conductance``.
+    """
+    return conductance * (surface_co2 - share * limits.co2) - 1.6 * assimilation
 
 
 def molar_conductance(velocity, pressure, temperature):

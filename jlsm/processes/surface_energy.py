@@ -1,7 +1,7 @@
 """Row 7: energy balance of canopy and ground, with stability, stomata and melt solved together.
 
 Solves, for the snow-free and the snow-covered portion at once, five coupled equations: energy
-balance of the ground, of the leaves, the Obukhov length, and assimilation of both photosynthetic
+balance of the ground, of the leaves, the Obukhov length, and supply of CO2 to both photosynthetic
 pathways (``surface_fluxes.py`` has the fluxes). Source: MATSIRO6, chapter "Surface energy balance".
 Departure: the balance is converged (MATSIRO6 takes one linearised step).
 """
@@ -18,7 +18,6 @@ from jlsm.numerics.newton import NewtonOptions, Point, newton_step
 from jlsm.parameters import Soil
 from jlsm.processes.snow import SnowCover
 from jlsm.processes.soil_heat import SoilLayers
-from jlsm.processes.stomata import gross_assimilation
 from jlsm.processes.surface_fluxes import (
     Conditions,
     Ground,
@@ -30,15 +29,17 @@ from jlsm.processes.surface_fluxes import (
 )
 from jlsm.processes.turbulence import bulk_coefficients
 
-# Unknowns, fastest first: A_n of C3 and of C4 (umol m-2 s-1), leaf and ground departure from air (K),
+# Unknowns, fastest first: c_i of C3 and of C4 (share of the air's CO2), leaf and ground departure from air (K),
 # and, last because it is the one to be bracketed, the stability parameter as a share of its limit
 _OPTIONS = NewtonOptions(
     depends=((0, 2, 4), (1, 2, 4), (0, 1, 2, 3, 4), (2, 3, 4), (2, 3, 4)),
-    lower=(-50.0, -50.0, -80.0, -80.0, -5e3),
-    upper=(150.0, 150.0, 80.0, 120.0, 5e3),
-    largest_step=(20.0, 20.0, 8.0, 12.0, 50.0),
+    lower=(-1.0, -1.0, -80.0, -80.0, -5e3),
+    upper=(2e3, 2e3, 150.0, 1e3, 5e3),
+    largest_step=(2e3, 2e3, 8.0, 12.0, 50.0),
     scale=(0.1, 0.1, 0.5, 0.5, 0.5),
     weight=(1.0, 1.0, 1.0, 1.0, 3.0),
+    unit=(0.1, 0.1, 1.0, 1.0, 1.0),
+    signs=(-1, -1, -1, -1, 1),
 )
 
 
@@ -82,21 +83,14 @@ def _residual(unknowns, c: Conditions):
 
 def first_guess(c: Conditions, ground_temperature, canopy_temperature) -> tuple[Float[Array, "2 ..."], ...]:
     """Start of the iteration from the last step's temperatures, near-neutral air and open stomata."""
-
-    def open_stomata(c4: bool, limits, share_of_air):
-        gross, dark = gross_assimilation(
-            c4, limits, canopy_temperature, share_of_air * limits.co2 * limits.pressure_share
-        )
-        return c.canopy_mean * (gross - dark)
-
     leaves_warmer = jnp.clip(canopy_temperature - c.reference, -10.0, 10.0)
     floor_warmer = jnp.clip(ground_temperature - c.reference, -20.0, 30.0)
     # the buoyancy of neutral coefficients: half of it is a fair guess on both sides
     neutral = jnp.zeros_like(ground_temperature)
     stability = -0.5 * bulk_coefficients(c.rough, neutral, floor_warmer, leaves_warmer, c.per_buoyancy).stability
     return (
-        open_stomata(False, c.c3, 0.7),
-        open_stomata(True, c.c4, 0.4),
+        neutral + 0.7,
+        neutral + 0.4,
         leaves_warmer,
         floor_warmer,
         stability,

@@ -33,6 +33,7 @@ from jlsm.processes.stomata import (
     Limits,
     c3_pathway,
     c4_pathway,
+    carbon_surplus,
     gross_assimilation,
     limits,
     molar_conductance,
@@ -230,7 +231,7 @@ def surface_fluxes(unknowns: tuple[Float[Array, "..."], ...], c: Conditions) -> 
 
     Every product begins with something that depends on the unknowns: see the head of this file.
     """
-    assimilation_c3, assimilation_c4, leaves_warmer, ground_unbounded, stability = unknowns
+    share_c3, share_c4, leaves_warmer, ground_unbounded, stability = unknowns
 
     # beyond the ceiling the unknown measures melt
     floor_warmer = at_most(ground_unbounded, c.ceiling)
@@ -247,10 +248,12 @@ def surface_fluxes(unknowns: tuple[Float[Array, "..."], ...], c: Conditions) -> 
     # photosynthesis and stomata
     pressure_canopy = saturation_vapour_pressure(canopy_temperature)
     per_leaf = leaf_velocity * c.moles_per_leaf
-    conductance_c3, ci_c3 = stomatal_conductance(c.c3, assimilation_c3, per_leaf, pressure_canopy)
-    conductance_c4, ci_c4 = stomatal_conductance(c.c4, assimilation_c4, per_leaf, pressure_canopy)
-    gross_c3, dark_c3 = gross_assimilation(False, c.c3, canopy_temperature, ci_c3)
-    gross_c4, dark_c4 = gross_assimilation(True, c.c4, canopy_temperature, ci_c4)
+    gross_c3, dark_c3 = gross_assimilation(False, c.c3, canopy_temperature, share_c3 * c.c3.co2_pressure)
+    gross_c4, dark_c4 = gross_assimilation(True, c.c4, canopy_temperature, share_c4 * c.c4.co2_pressure)
+    net_c3 = (gross_c3 - dark_c3) * c.canopy_mean
+    net_c4 = (gross_c4 - dark_c4) * c.canopy_mean
+    conductance_c3, surface_c3 = stomatal_conductance(c.c3, net_c3, per_leaf, pressure_canopy)
+    conductance_c4, surface_c4 = stomatal_conductance(c.c4, net_c4, per_leaf, pressure_canopy)
     stomatal_velocity = (conductance_c3 * c.c3_share + conductance_c4 * c.c4_share) * c.leaf_per_mole
 
     # ground evaporation; dew meets no soil resistance, and forms only on ground below the dew point: dry
@@ -317,8 +320,8 @@ def surface_fluxes(unknowns: tuple[Float[Array, "..."], ...], c: Conditions) -> 
         balance_ground=warming_ground * c.ground_stiffness,
         balance_canopy=warming_canopy * c.canopy_stiffness,
         residual=(
-            ((gross_c3 - dark_c3) * c.canopy_mean - assimilation_c3) / c.c3_capacity,
-            ((gross_c4 - dark_c4) * c.canopy_mean - assimilation_c4) / c.c4_capacity,
+            carbon_surplus(c.c3, share_c3, net_c3, conductance_c3, surface_c3) / c.c3_capacity,
+            carbon_surplus(c.c4, share_c4, net_c4, conductance_c4, surface_c4) / c.c4_capacity,
             warming_canopy,
             warming_ground,
             bulk.stability,

@@ -67,7 +67,8 @@ def roughness(vegetation: Vegetation, soil: Soil, snow: Snow, canopy: Canopy, re
     floor_heat = jnp.where(covered, jnp.maximum(flat * soil.roughness_heat, snow.roughness_heat), soil.roughness_heat)
 
     # a canopy lower than its floor's roughness elements means nothing; without leaves the height drops out
-    height = jnp.maximum(canopy.height, 3.0 * floor_momentum)
+    # (the second limit counts only where z_T is larger than z_0, which check_parameters refuses and a search may try)
+    height = jnp.maximum(canopy.height, jnp.maximum(3.0 * floor_momentum, 2.0 * floor_heat))
     density = vegetation.leaf_drag_coefficient * canopy.leaf_area / (2.0 * VON_KARMAN**2)  # A+
     log_momentum = jnp.log(height / floor_momentum)
     log_heat = jnp.log(height / floor_heat)
@@ -78,14 +79,17 @@ def roughness(vegetation: Vegetation, soil: Soil, snow: Snow, canopy: Canopy, re
     # log_heat is -ln(z_Ts / h)
     p1 = 0.0115 * jnp.exp(-0.1 * log_heat + 5.0 * jnp.exp(-0.22 * log_heat))  # ratio^0.1 exp(5 ratio^0.22)
     p2 = 0.55 * jnp.exp(-0.58 * jnp.exp(-0.35 * log_heat))
-    inverse_floor = power(p1 / (p1 + density / exp_density), p2) / log_heat
+    # in logarithms and as the profile itself, not its inverse: a dense canopy's exp(density), and the square of a tiny
+    # inverse, which a derivative divides by, leave the range of single precision
+    shelter = p2 * (jnp.log(p1 * exp_density + density) + density - jnp.log(p1))
+    floor = log_heat * jnp.exp(shelter)
 
     leaf_ratio = vegetation.leaf_heat_coefficient / vegetation.leaf_drag_coefficient  # F_T
     p3 = power(leaf_ratio + 0.084 * jnp.exp(-15.0 * leaf_ratio), 0.15)
     p4 = 2.0 * power(leaf_ratio, 1.1)
     dense = 0.5 * (jnp.sqrt(1.0 + 8.0 * leaf_ratio) - 1.0)  # C_T of an infinite canopy
-    bare = inverse_momentum * inverse_floor  # C_T without leaf heat exchange
-    product = dense * power(-jnp.expm1(-p3 * density) + power(bare / dense, 1.0 / 0.9) * jnp.exp(-p4 * density), 0.9)
+    bare = jnp.log(inverse_momentum / (dense * log_heat)) - shelter  # C_T without leaf heat exchange, over dense
+    product = dense * power(-jnp.expm1(-p3 * density) + jnp.exp(bare / 0.9 - p4 * density), 0.9)
 
     depth = height * above  # h - d
     displacement = jnp.minimum(height - depth + canopy.snow_depth, HIGHEST_DISPLACEMENT * reference_height)
@@ -96,7 +100,7 @@ def roughness(vegetation: Vegetation, soil: Soil, snow: Snow, canopy: Canopy, re
         height=profile_height,
         momentum=momentum,
         heat=log_above + inverse_momentum / product,
-        floor_heat=log_above + 1.0 / inverse_floor,
+        floor_heat=log_above + floor,
         most_stable=_most_stable(momentum),
     )
 

@@ -9,8 +9,9 @@ import jax.numpy as jnp
 from jlsm.constants import DAY
 from jlsm.forcing import Forcing, Site
 from jlsm.parameters import Parameters
+from jlsm.simulation.checks import check_arguments
 from jlsm.simulation.layout import split_series
-from jlsm.simulation.run import simulate
+from jlsm.simulation.run import run_checked
 from jlsm.state import State, initial_state
 
 
@@ -33,7 +34,11 @@ def spin_up(
 
     Returns:
         State. Differentiable like any run.
+
+    Raises:
+        InputError: as ``simulate``.
     """
+    check_arguments(params, forcing, site)
     if state is None:
         state = initial_state(
             jnp.mean(forcing.Tair, axis=0), jnp.broadcast_to(params.soil.porosity, forcing.Tair.shape[1:])
@@ -43,5 +48,5 @@ def spin_up(
     series, constant = split_series(params, forcing.Tair.shape[1:])
     now = eqx.combine(jax.tree.map(lambda leaf: leaf[: first.steps], series), constant)
     for _ in range(int(-(-years * year // first.steps))):
-        _, state = simulate(now, first, site, state, fields=("Qle",), solver=solver)
+        _, state = run_checked(now, first, site, state, fields=("Qle",), solver=solver)
     return state

@@ -18,6 +18,7 @@ from jlsm.numerics.time_loop import Scan
 from jlsm.outputs import Outputs, pack, unpack
 from jlsm.parameters import Parameters
 from jlsm.simulation.adjoint import Adjoint, Checkpointed, Plan, from_retired_keywords, plan
+from jlsm.simulation.checks import check_arguments, in_one_precision
 from jlsm.simulation.columns import map_blocks, whole_vectors
 from jlsm.simulation.layout import Constants, atmosphere_of, run_layout, split_series
 from jlsm.state import State
@@ -89,10 +90,24 @@ def simulate(
         the outputs mean nothing and the state stands still.
 
     Raises:
+        InputError: series of different lengths; a parameter outside its bounds or at odds with another
+            (``jlsm.PARAMETERS``, ``RELATIONS`` in ``jlsm/parameters.py``; not while it is being traced).
         ValueError: the adjoint's chunk does not divide the number of steps; ``columns_at_once`` is not positive, or
             columns have several axes.
     """
     adjoint = from_retired_keywords(adjoint, retired)
+    check_arguments(params, forcing, site)
+    return run_checked(
+        params, forcing, site, state, solver=solver, fields=fields, columns_at_once=columns_at_once, adjoint=adjoint
+    )
+
+
+def run_checked(
+    params: Parameters, forcing: Forcing, site: Site, state: State, *, solver: str = "converged", fields=None,
+    columns_at_once: int | None = None, adjoint: Adjoint = Checkpointed(),  # noqa: B008
+) -> tuple[Outputs, State]:  # fmt: skip
+    """``simulate`` for arguments that ``check_arguments`` has seen."""
+    params, forcing, site, state = in_one_precision((params, forcing, site, state), forcing)
     options = dict(plan=plan(adjoint, forcing.steps, state), solver=solver, fields=fields)
     if columns_at_once is not None and (columns_at_once < 1 or forcing.Tair.ndim > 2):
         raise ValueError(
@@ -131,10 +146,11 @@ def stream(
     Yields:
         (slice of time steps, Outputs of those steps, state after them).
     """
+    check_arguments(params, forcing, site)
     # 48 fills vector registers of any width: every step takes the same path through them, wherever it stands
     adjoint = Checkpointed(48 if chunk_steps % 48 == 0 else None)
     for start in range(0, forcing.steps, chunk_steps):
         stop = min(start + chunk_steps, forcing.steps)
         now, part = _piece(params, forcing, start, stop, chunk_steps)
-        out, state = simulate(now, part, site, state, solver=solver, adjoint=adjoint)
+        out, state = run_checked(now, part, site, state, solver=solver, adjoint=adjoint)
         yield slice(start, stop), jax.tree.map(lambda value, n=stop - start: value[:n], out), state

@@ -29,6 +29,7 @@ from jlsm.numerics import jaxprs
 from jlsm.numerics.time_loop import Scan, scan_checkpointed
 from jlsm.outputs import Outputs, unpack
 from jlsm.parameters import Parameters, get_parameter, parameter_key
+from jlsm.simulation.checks import check_arguments, in_one_precision
 from jlsm.simulation.layout import Constants, atmosphere_of, chunk_length, in_chunks, run_layout, split_series
 from jlsm.simulation.run import one_step
 from jlsm.state import State
@@ -150,6 +151,8 @@ def simulate_tangents(
     if retired:
         message = "simulate_tangents(chunk=) has no effect any more: leave it out, it goes with the next release"
         warnings.warn(message, DeprecationWarning, stacklevel=2)
+    check_arguments(params, forcing, site)
+    params, forcing, site, state = in_one_precision((params, forcing, site, state), forcing)
     by_key = {parameter_key(name): jnp.asarray(values) for name, values in directions.items()}
     return _simulate_tangents(params, by_key, forcing, site.numeric(), state, of_state, fields=fields, solver=solver)
 

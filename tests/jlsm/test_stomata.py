@@ -35,23 +35,26 @@ def environment(light, temperature, relative, co2, stress, conductance, pressure
 
 
 def by_bisection(pathway, **weather):
-    """Assimilation, conductance and c_i at which supply meets demand, from the model's own functions."""
+    """Assimilation, conductance and c_i at which supply meets demand, from the model's functions."""
     c4, path = PATHWAYS[pathway]
     leaf, temperature, boundary, saturation = environment(**(BASE | weather))
 
-    def at(net):
-        limits = stomata.limits(path, *JOINS, leaf)
-        conductance, ci = stomata.stomatal_conductance(limits, net, boundary, saturation)
-        gross, dark = stomata.gross_assimilation(c4, limits, temperature, ci)
-        return conductance, ci, leaf.canopy_mean * (gross - dark)
+    limits = stomata.limits(path, *JOINS, leaf)
+
+    def at(share):
+        gross, dark = stomata.gross_assimilation(c4, limits, temperature, share * limits.co2_pressure)
+        net = leaf.canopy_mean * (gross - dark)
+        conductance, surface_co2 = stomata.stomatal_conductance(limits, net, boundary, saturation)
+        surplus = stomata.carbon_surplus(limits, share, net, conductance, surface_co2)
+        return surplus, net, conductance, share * limits.co2_pressure
 
     shape = jnp.broadcast_shapes(*(jnp.shape(v) for v in (BASE | weather).values()))
-    low, high = jnp.full(shape, -20.0), jnp.full(shape, 80.0)
-    for _ in range(60):
+    low, high = jnp.full(shape, -1.0), jnp.full(shape, 200.0)
+    for _ in range(70):
         middle = 0.5 * (low + high)
-        more = at(middle)[2] > middle
+        more = at(middle)[0] > 0.0
         low, high = jnp.where(more, middle, low), jnp.where(more, high, middle)
-    return 0.5 * (low + high), *at(0.5 * (low + high))[:2]
+    return at(0.5 * (low + high))[1:]
 
 
 def collatz(pathway, light, temperature, relative, co2, stress, conductance, pressure):
