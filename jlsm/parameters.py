@@ -17,6 +17,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Float
 
 from jlsm.describe import field_table
@@ -327,7 +328,7 @@ def check_parameter_values(params: Parameters, *, sites: tuple[str, ...] = (), w
         where: begins the message.
     """
     leaves = {key: get_parameter(params, key) for key in PARAMETERS}
-    concrete = {key: leaf for key, leaf in leaves.items() if not isinstance(leaf, jax.core.Tracer)}
+    concrete = {key: leaf for key, leaf in leaves.items() if not isinstance(leaf, Tracer)}
     values = {key: np.asarray(value) for key, value in jax.device_get(concrete).items()}
 
     def column(bad) -> str:
