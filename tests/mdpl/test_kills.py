@@ -60,9 +60,10 @@ class Job:
         return self
 
     def end(self) -> tuple[int, str]:
-        """(exit code, what it said on stderr)"""
+        """(exit code, what it said on stderr besides warnings about its input)"""
         _, said = self.process.communicate(timeout=300)
-        return self.process.returncode, said
+        lines = [line for line in said.splitlines(keepends=True) if not line.startswith("warning: ")]
+        return self.process.returncode, "".join(lines)
 
 
 def moment(number: int, seconds: float) -> float:
