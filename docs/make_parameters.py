@@ -5,7 +5,7 @@ from __future__ import annotations
 import pathlib
 
 from jlsm.parameter_tables import IGBP_CLASSES, IGBP_SOURCES, SOIL_CLASSES, SOIL_SOURCES
-from jlsm.parameters import PARAMETERS
+from jlsm.parameters import PARAMETERS, RELATIONS
 
 PAGE = pathlib.Path(__file__).with_name("parameters.md")
 
@@ -24,6 +24,13 @@ time series. Those marked ● may be calibrated. Refer to one by `group.name`, o
 the same.
 
 This page is generated from `jlsm/parameters.py` and `jlsm/parameter_tables.py` by `docs/make_parameters.py`.
+"""
+
+TOGETHER = """## Relations
+
+Two parameters may each lie within their bounds and still contradict one another. `check_parameters`, `simulate`,
+`spin_up` and the command lines refuse that. A search (`mdpl calibrate`) does not know relations: it may try such values,
+for which the model stays finite, and its result may then be refused; search one of the two, or narrow its bounds.
 """
 
 BY_CLASS = """## Values by vegetation class
@@ -79,6 +86,8 @@ def render() -> str:
         ]
         parts.append(f"## {title} (`{group}`)\n")
         parts.append(_table(["name", "what", "unit", "default", "bounds", "●", "source"], rows))
+    rows = [[f"`{r.smaller}`", f"`{r.larger}`", r.reason] for r in RELATIONS]
+    parts += [TOGETHER, _table(["not larger", "than", "because"], rows)]
     parts += [BY_CLASS, _class_table("class", IGBP_CLASSES, "vegetation"), _sources(IGBP_SOURCES)]
     parts += [BY_TEXTURE, _class_table("texture", SOIL_CLASSES, "soil"), _sources(SOIL_SOURCES)]
     return "\n".join(parts)

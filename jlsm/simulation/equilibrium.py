@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jlsm.constants import DAY
 from jlsm.forcing import Forcing, Site
 from jlsm.parameters import Parameters
-from jlsm.simulation.checks import check_arguments
+from jlsm.simulation.checks import check_arguments, in_one_precision
 from jlsm.simulation.layout import split_series
 from jlsm.simulation.run import run_checked
 from jlsm.state import State, initial_state
@@ -38,6 +38,7 @@ def spin_up(
     Raises:
         InputError: as ``simulate``.
     """
+    params, forcing, site = in_one_precision((params, forcing, site), forcing)
     check_arguments(params, forcing, site)
     if state is None:
         state = initial_state(

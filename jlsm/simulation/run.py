@@ -96,6 +96,7 @@ def simulate(
             columns have several axes.
     """
     adjoint = from_retired_keywords(adjoint, retired)
+    params, forcing, site = in_one_precision((params, forcing, site), forcing)
     check_arguments(params, forcing, site)
     return run_checked(
         params, forcing, site, state, solver=solver, fields=fields, columns_at_once=columns_at_once, adjoint=adjoint
@@ -107,7 +108,7 @@ def run_checked(
     columns_at_once: int | None = None, adjoint: Adjoint = Checkpointed(),  # noqa: B008
 ) -> tuple[Outputs, State]:  # fmt: skip
     """``simulate`` for arguments that ``check_arguments`` has seen."""
-    params, forcing, site, state = in_one_precision((params, forcing, site, state), forcing)
+    state = in_one_precision(state, forcing)
     options = dict(plan=plan(adjoint, forcing.steps, state), solver=solver, fields=fields)
     if columns_at_once is not None and (columns_at_once < 1 or forcing.Tair.ndim > 2):
         raise ValueError(
@@ -146,6 +147,7 @@ def stream(
     Yields:
         (slice of time steps, Outputs of those steps, state after them).
     """
+    params, forcing, site = in_one_precision((params, forcing, site), forcing)
     check_arguments(params, forcing, site)
     # 48 fills vector registers of any width: every step takes the same path through them, wherever it stands
     adjoint = Checkpointed(48 if chunk_steps % 48 == 0 else None)

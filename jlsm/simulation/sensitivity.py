@@ -151,8 +151,8 @@ def simulate_tangents(
     if retired:
         message = "simulate_tangents(chunk=) has no effect any more: leave it out, it goes with the next release"
         warnings.warn(message, DeprecationWarning, stacklevel=2)
-    check_arguments(params, forcing, site)
     params, forcing, site, state = in_one_precision((params, forcing, site, state), forcing)
+    check_arguments(params, forcing, site)
     by_key = {parameter_key(name): jnp.asarray(values) for name, values in directions.items()}
     return _simulate_tangents(params, by_key, forcing, site.numeric(), state, of_state, fields=fields, solver=solver)
 

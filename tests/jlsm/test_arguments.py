@@ -17,7 +17,7 @@ from jlsm.parameters import PARAMETERS, RELATIONS, default_parameters, get_param
 from jlsm.simulation import simulate, spin_up, stream
 from jlsm.simulation.run import _simulate
 from tests.jlsm.builders import fake_model, fake_outputs, write_met
-from tests.jlsm.columns import make_forcing, make_parameters, make_site, make_state, single
+from tests.jlsm.columns import make_forcing, make_parameters, make_site, make_state, single, with_fields
 
 STEPS = 4
 
@@ -46,7 +46,7 @@ def refused(params, forcing, site, state) -> set[str]:
 def test_values_outside_their_bounds_are_refused(key):
     params, forcing, site, state = columns()
     info = PARAMETERS[key]
-    for value in (info.lower - 0.1 * (info.upper - info.lower), 1.1 * info.upper + 1.0, np.nan):
+    for value in (info.lower - 0.1 * (info.upper - info.lower), info.upper + 0.1 * (info.upper - info.lower), np.nan):
         values = np.array(get_parameter(params, key))
         values[3] = value
         with pytest.raises(InputError, match=f"XX-Syn: parameter {key} = .*outside its bounds.*give a value inside"):
@@ -67,11 +67,9 @@ def test_every_door_says_the_same():
 def test_parameters_at_odds_are_refused(relation):
     params, forcing, site, state = columns()
     low, high = PARAMETERS[relation.smaller], PARAMETERS[relation.larger]
-    value = min(low.upper, 0.5 * (low.upper + high.lower) if low.upper > high.lower else low.upper)
     wrong = replace_parameters(
-        params, {relation.smaller: jnp.full(32, low.upper), relation.larger: jnp.full(32, max(high.lower, 0.0))}
+        params, {relation.smaller: jnp.full(32, low.upper), relation.larger: jnp.full(32, high.lower)}
     )
-    assert value > 0.0
     (message,) = refused(wrong, forcing, site, state)
     assert f"{relation.smaller} = " in message and relation.larger in message and relation.reason in message
 
@@ -97,7 +95,7 @@ def test_traced_values_are_left_alone():
 
 def test_series_of_another_length_are_named():
     params, forcing, site, state = columns()
-    (message,) = refused(params, dataclasses.replace(forcing, LAI=forcing.LAI[:3]), site, state)
+    (message,) = refused(params, with_fields(forcing, LAI=forcing.LAI[:3]), site, state)
     assert message == "forcing: LAI has 3 steps, the forcing 4 (Tair): give one value per step"
     with pytest.raises(InputError, match=r"parameter vegetation\.canopy_height has 3 steps, the forcing 4"):
         simulate(replace_parameters(params, {"canopy_height": jnp.ones((3, 32))}), forcing, site, state)
@@ -107,14 +105,12 @@ def test_weak_types_and_plain_numbers_do_not_compile_again():
     params, forcing, site, state = (single(tree) for tree in columns())
     expected, _ = simulate(params, forcing, site, state)
     before = _simulate._cache_size()
-    weak = jnp.asarray(2.0) * jnp.ones(())  # strong
-    assert jnp.asarray(1.0).weak_type and not weak.weak_type
+    assert jnp.asarray(1.0).weak_type
     height = float(params.vegetation.canopy_height)
     for value in (height, jnp.asarray(height)):
-        vegetation = dataclasses.replace(params.vegetation, canopy_height=value)
-        now = dataclasses.replace(params, vegetation=vegetation)
-        dt = dataclasses.replace(forcing, dt=jnp.asarray(float(forcing.dt)), LAI=jnp.full_like(forcing.LAI, 2.0))
-        out, _ = simulate(now, dt, site, state)
+        now = with_fields(params, vegetation=with_fields(params.vegetation, canopy_height=value))
+        weather = with_fields(forcing, dt=jnp.asarray(float(forcing.dt)))
+        out, _ = simulate(now, weather, site, state)
         np.testing.assert_array_equal(out.Qle, expected.Qle)
     assert _simulate._cache_size() == before
 
@@ -157,6 +153,4 @@ def test_a_run_says_at_its_end_what_did_not_settle(tmp_path, monkeypatch, residu
         assert not lines
     else:
         (line,) = lines
-        assert line.startswith(
-            "XX-Tst: the surface balance is not settled in 1 of 96 steps (worst 12 W m-2 at 2004-02-"
-        )
+        assert "XX-Tst: the surface balance is not settled in 1 of 96 steps (worst 12 W m-2 at 2004-02-29T01:00" in line
