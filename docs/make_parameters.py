@@ -29,8 +29,8 @@ This page is generated from `jlsm/parameters.py` and `jlsm/parameter_tables.py` 
 TOGETHER = """## Relations
 
 Two parameters may each lie within their bounds and still contradict one another. `check_parameters`, `simulate`,
-`spin_up` and the command lines refuse that. A search (`mdpl calibrate`) does not know relations: it may try such values,
-for which the model stays finite, and its result may then be refused; search one of the two, or narrow its bounds.
+`spin_up` and the command lines refuse that. A search (`mdpl calibrate`) does not know relations: it may try such
+values, for which the model stays finite, and its result may then be refused; search one of the two.
 """
 
 BY_CLASS = """## Values by vegetation class

@@ -150,44 +150,53 @@ class _Iterate(NamedTuple):
     done: Array
 
 
+def _length(options: NewtonOptions, new: Point, old: Point) -> Array:
+    """The largest change of an unknown, in its unit."""
+    units = options.unit or (1.0,) * len(new)
+    return _largest([jnp.abs(a - b) / unit for a, b, unit in zip(new, old, units, strict=True)])
+
+
+def _capped(now: _Iterate, value, k: int, step, least: float) -> Array:
+    """The step of a fast unknown, at most half as long as the one before where that went past its root."""
+    passed = value[k] * now.value[k] < 0.0
+    longest = jnp.maximum(jnp.where(passed, 0.5, 1.5) * jnp.abs(now.change[k]), least)
+    return jnp.clip(step, -longest, longest)
+
+
+def _bracket_folded(options: NewtonOptions, tolerance, x, value, followers, jacobian, bracket, newton, share):
+    """Move one unknown within what encloses its root, the others following it.
+
+    Returns:
+        (change of all unknowns, bracket, whether this is its root).
+    """
+    number = options.folded
+    settled = followers < options.settled
+    # its residual falls where it grows
+    bracket = bracket.narrowed(x[number], settled & (value[number] > 0.0), settled & (value[number] < 0.0))
+    # where the slope has the wrong sign Newton's step leads away: only its length counts
+    length = jnp.maximum(jnp.abs(newton), 2.0 * tolerance)
+    change = bracket.inside(x[number] + jnp.sign(value[number]) * length) - x[number]
+    rows, right = hold(jacobian, [-share * v for v in value], number, jnp.where(settled, change, 0.0))
+    signs = options.signs and tuple(1 if k == number else sign for k, sign in enumerate(options.signs))
+    rows, right = eliminate(rows, right, signs)
+    # a bracket may close on a jump, where the followers change branch: that is no root
+    root = settled & (jnp.abs(value[number]) < 0.1 * options.settled)
+    return substitute(rows, right, right[-1] / rows[-1][-1]), bracket, root
+
+
 def newton(residual: Callable, options: NewtonOptions, start: Point, operands: PyTree) -> Point:
     like = start[-1]
     tolerance = options.tolerance64 if like.dtype == jnp.float64 else options.tolerance32
     number = options.folded
-    signs_held = options.signs and tuple(1 if k == number else sign for k, sign in enumerate(options.signs))
-    units = options.unit or (1.0,) * len(start)
     nowhere = _Bracket(jnp.full_like(like, -jnp.inf), jnp.full_like(like, jnp.inf))
 
     def scaled(value):
         return [jnp.abs(v) / scale for v, scale in zip(value, options.scale, strict=True)]
 
-    def length(new: Point, old: Point) -> Array:
-        return _largest([jnp.abs(a - b) / unit for a, b, unit in zip(new, old, units, strict=True)])
-
     def advanced(now: _Iterate, value, rows, moved: Point, small, share, before, bracket) -> _Iterate:
         x = tuple(jnp.where(now.done, old, new) for new, old in zip(moved, now.x, strict=True))
         change = tuple(new - old for new, old in zip(x, now.x, strict=True))
         return _Iterate(x, value, rows, change, share, before, bracket, now.count + 1, now.done | small)
-
-    def capped(now: _Iterate, value, k: int, step):
-        """The step of a fast unknown, at most half as long as the one before where that went past its root."""
-        passed = value[k] * now.value[k] < 0.0
-        longest = jnp.maximum(jnp.where(passed, 0.5, 1.5) * jnp.abs(now.change[k]), 10.0 * tolerance)
-        return jnp.clip(step, -longest, longest)
-
-    def bracket_folded(x, value, followers, jacobian, bracket, newton, share):
-        """Move one unknown within what encloses its root, the others following it."""
-        settled = followers < options.settled
-        # its residual falls where it grows
-        bracket = bracket.narrowed(x[number], settled & (value[number] > 0.0), settled & (value[number] < 0.0))
-        # where the slope has the wrong sign Newton's step leads away: only its length counts
-        length = jnp.maximum(jnp.abs(newton), 2.0 * tolerance)
-        change = bracket.inside(x[number] + jnp.sign(value[number]) * length) - x[number]
-        rows, right = hold(jacobian, [-share * v for v in value], number, jnp.where(settled, change, 0.0))
-        rows, right = eliminate(rows, right, signs_held)
-        # a bracket may close on a jump, where the followers change branch: that is no root
-        root = settled & (jnp.abs(value[number]) < 0.1 * options.settled)
-        return substitute(rows, right, right[-1] / rows[-1][-1]), bracket, root
 
     def exact(now: _Iterate) -> _Iterate:
         """A step with the exact Jacobian: shortened, later bracketed, where columns do not settle."""
@@ -221,15 +230,15 @@ def newton(residual: Callable, options: NewtonOptions, start: Point, operands: P
         bracket = jax.tree.map(lambda end, fresh: jnp.where(count % options.turn == 0, fresh, end), bracket, nowhere)
         change, bracket, settled = jax.lax.cond(
             folding,
-            lambda: bracket_folded(x, value, followers, jacobian, bracket, change[number], share),
+            lambda: _bracket_folded(options, tolerance, x, value, followers, jacobian, bracket, change[number], share),
             lambda: (change, bracket, settled),
         )
         change = [
-            jnp.where(bracketing, capped(now, value, k, step), step) if k < number else step
+            jnp.where(bracketing, _capped(now, value, k, step, 10.0 * tolerance), step) if k < number else step
             for k, step in enumerate(change)
         ]
         moved = _bounded(options, x, change)
-        steps = length(moved, x)
+        steps = _length(options, moved, x)
         # a damped step says that the whole one is 1 / share times as long
         small = (steps < tolerance * jnp.where(folding, 1.0, share)) & (settled | ~bracketing)
         return advanced(now, value, jacobian, moved, small, share, measure, bracket)
@@ -243,7 +252,7 @@ def newton(residual: Callable, options: NewtonOptions, start: Point, operands: P
         # a corrected Jacobian can be singular where the exact one is not: such a column waits for the exact one
         regular = jnp.isfinite(sum(moved))
         moved = tuple(jnp.where(regular, new, old) for new, old in zip(moved, now.x, strict=True))
-        steps = length(moved, now.x)
+        steps = _length(options, moved, now.x)
         # the error is not of second order: both the residuals and the step must be small
         small = regular & (steps < tolerance) & (_largest(scaled(value)) < 0.3 * tolerance)
         return advanced(now, value, rows, moved, small, now.share, now.before, now.bracket)

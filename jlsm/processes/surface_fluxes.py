@@ -226,6 +226,14 @@ def conditions(s: SurfaceInputs) -> Conditions:
     )
 
 
+def _carbon(c4: bool, path: Limits, share, temperature, vapour_pressure, per_leaf, canopy_mean):
+    """(gross assimilation at the canopy top, stomatal conductance, surplus of CO2) of one pathway."""
+    gross, dark = gross_assimilation(c4, path, temperature, share * path.co2_pressure)
+    net = (gross - dark) * canopy_mean
+    conductance, surface_co2 = stomatal_conductance(path, net, per_leaf, vapour_pressure)
+    return gross, conductance, carbon_surplus(path, share, net, conductance, surface_co2)
+
+
 def surface_fluxes(unknowns: tuple[Float[Array, "..."], ...], c: Conditions) -> SurfaceFluxes:
     """All fluxes for given unknowns (of both portions, or of one), and what each equation leaves.
 
@@ -248,12 +256,9 @@ def surface_fluxes(unknowns: tuple[Float[Array, "..."], ...], c: Conditions) -> 
     # photosynthesis and stomata
     pressure_canopy = saturation_vapour_pressure(canopy_temperature)
     per_leaf = leaf_velocity * c.moles_per_leaf
-    gross_c3, dark_c3 = gross_assimilation(False, c.c3, canopy_temperature, share_c3 * c.c3.co2_pressure)
-    gross_c4, dark_c4 = gross_assimilation(True, c.c4, canopy_temperature, share_c4 * c.c4.co2_pressure)
-    net_c3 = (gross_c3 - dark_c3) * c.canopy_mean
-    net_c4 = (gross_c4 - dark_c4) * c.canopy_mean
-    conductance_c3, surface_c3 = stomatal_conductance(c.c3, net_c3, per_leaf, pressure_canopy)
-    conductance_c4, surface_c4 = stomatal_conductance(c.c4, net_c4, per_leaf, pressure_canopy)
+    leaves = (canopy_temperature, pressure_canopy, per_leaf, c.canopy_mean)
+    gross_c3, conductance_c3, surplus_c3 = _carbon(False, c.c3, share_c3, *leaves)
+    gross_c4, conductance_c4, surplus_c4 = _carbon(True, c.c4, share_c4, *leaves)
     stomatal_velocity = (conductance_c3 * c.c3_share + conductance_c4 * c.c4_share) * c.leaf_per_mole
 
     # ground evaporation; dew meets no soil resistance, and forms only on ground below the dew point: dry
@@ -320,8 +325,8 @@ def surface_fluxes(unknowns: tuple[Float[Array, "..."], ...], c: Conditions) -> 
         balance_ground=warming_ground * c.ground_stiffness,
         balance_canopy=warming_canopy * c.canopy_stiffness,
         residual=(
-            carbon_surplus(c.c3, share_c3, net_c3, conductance_c3, surface_c3) / c.c3_capacity,
-            carbon_surplus(c.c4, share_c4, net_c4, conductance_c4, surface_c4) / c.c4_capacity,
+            surplus_c3 / c.c3_capacity,
+            surplus_c4 / c.c4_capacity,
             warming_canopy,
             warming_ground,
             bulk.stability,
