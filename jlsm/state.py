@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import equinox as eqx
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from jlsm.constants import FREEZING_POINT, SNOW_LAYERS, SOIL_LAYER_THICKNESS, SURFACE_PORTIONS
@@ -82,4 +83,32 @@ def initial_state(temperature: Float[Array, "..."], porosity: Float[Array, "..."
         ponded_water=zero,
         ground_temperature_carry=layers(zero, soil),
         soil_moisture_carry=layers(zero, soil),
+    )
+
+
+def with_soil_moisture(
+    state: State,
+    depths: Float[Array | np.ndarray, "points"],
+    values: Float[Array | np.ndarray, "points"],
+    porosity: Float[Array, "..."],
+) -> State:
+    """The state with observed soil moisture in place of its own, at most the pores; as much of it frozen as fits.
+
+    Args:
+        state: of one column or a stack.
+        depths: m, increasing. Layers take the value at their middle, linear in between, the ends held beyond.
+        values: m3 m-3.
+        porosity: m3 m-3, shape of the columns.
+    """
+    thickness = np.asarray(SOIL_LAYER_THICKNESS)
+    middles = np.cumsum(thickness) - 0.5 * thickness
+    profile = jnp.interp(jnp.asarray(middles), jnp.asarray(depths), jnp.asarray(values)).astype(
+        state.soil_moisture.dtype
+    )
+    moisture = jnp.minimum(profile.reshape(-1, *[1] * (state.soil_moisture.ndim - 1)), porosity)
+    moisture = jnp.broadcast_to(moisture, state.soil_moisture.shape)
+    return eqx.tree_at(
+        lambda s: (s.soil_moisture, s.soil_ice, s.soil_moisture_carry),
+        state,
+        (moisture, jnp.minimum(state.soil_ice, moisture), jnp.zeros_like(state.soil_moisture_carry)),
     )

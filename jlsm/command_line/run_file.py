@@ -14,8 +14,10 @@ from jlsm import io, simulation
 from jlsm.budget import Unsettled, unsettled_steps
 from jlsm.errors import InputError, UnsettledWarning
 from jlsm.forcing import Forcing
+from jlsm.io.site_file import read_site_changes
 from jlsm.outputs import Outputs, output_fields
 from jlsm.parameters import Parameters, default_parameters
+from jlsm.state import with_soil_moisture
 
 DEFAULT_SPINUP_YEARS = 3
 
@@ -94,6 +96,10 @@ def run_file(
         if now is None or years > 0:
             report(f"{name}: compile, spin up", 0, None)
             now = simulation.spin_up(params, forcing, site, years=years, state=now)
+        observed = read_site_changes(options.site_file).soil_moisture if options.site_file else None
+        if observed is not None:
+            depths, values = map(np.asarray, observed)
+            now = with_soil_moisture(now, depths, values, params.soil.porosity.reshape(-1)[0])
         report(name, 0, forcing.steps)
         for steps, out, reached in simulation.stream(params, forcing, site, now):
             window = forcing.window(steps.start, steps.stop)

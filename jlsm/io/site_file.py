@@ -8,6 +8,7 @@ igbp = "CRO"
 canopy_height = 0.9            # m; latitude, longitude, elevation, reference_height likewise
 lai_monthly = [0.2, 0.2, 0.3, 0.5, 1.0, 3.0, 5.0, 5.0, 3.0, 1.0, 0.4, 0.2]  # m2 m-2, January to December
 # or lai_file = "lai.csv"      # lines of date,value beside this file; linear in between
+soil_moisture = [[0.05, 0.31], [0.5, 0.28]]  # depth (m) and m3 m-3 at the start of the record, after the spin-up
 ```
 """
 
@@ -49,6 +50,8 @@ class SiteChanges:
     monthly_lai: tuple[float, ...] | None = None
     dated_lai: tuple[np.ndarray, np.ndarray] | None = None
     """dates (``datetime64[D]``) and leaf area index, m2 m-2"""
+    soil_moisture: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+    """depths (m) and soil moisture (m3 m-3) at the start of the record"""
 
     def with_utc_offset(self, hours: float) -> SiteChanges:
         """The same with another clock.
@@ -73,7 +76,7 @@ def read_site_changes(path: str | os.PathLike) -> SiteChanges:
     numbers: dict[str, float] = {}
     texts: dict[str, str] = {}
     monthly: tuple[float, ...] | None = None
-    dated = None
+    dated = moisture = None
     for name, value in content.items():
         if name in RANGES:
             numbers[name] = _in_range(file, name, value, *RANGES[name])
@@ -81,6 +84,8 @@ def read_site_changes(path: str | os.PathLike) -> SiteChanges:
             if not isinstance(value, str | int) or isinstance(value, bool):
                 raise InputError(f"{file}: {name} = {value!r} is not a text: write it in quotes")
             texts[name] = str(value).strip() if name == "igbp" else str(value).strip().lower()
+        elif name == "soil_moisture":
+            moisture = _profile(file, value)
         elif name == "lai_file":
             if not isinstance(value, str):
                 raise InputError(f"{file}: lai_file = {value!r} is not a path: write it in quotes")
@@ -90,11 +95,22 @@ def read_site_changes(path: str | os.PathLike) -> SiteChanges:
                 raise InputError(f"{file}: lai_monthly is not a list of twelve numbers: one for each month")
             monthly = tuple(_in_range(file, "lai_monthly", number, 0.0, LARGEST_LAI) for number in value)
         else:
-            choices = ", ".join((*RANGES, *_TEXTS, "lai_monthly", "lai_file"))
+            choices = ", ".join((*RANGES, *_TEXTS, "lai_monthly", "lai_file", "soil_moisture"))
             raise InputError(f"{file}: unknown name {name[:80]!r}: a site file has {choices}")
     if monthly and dated:
         raise InputError(f"{file}: lai_monthly and lai_file both give the leaf area: keep one")
-    return SiteChanges(numbers, texts.get("soil_texture", ""), texts.get("igbp", ""), monthly, dated)
+    return SiteChanges(numbers, texts.get("soil_texture", ""), texts.get("igbp", ""), monthly, dated, moisture)
+
+
+def _profile(file: str, value: object) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Depths and values of a list of pairs."""
+    pairs = value if isinstance(value, list) else []
+    if not pairs or not all(isinstance(pair, list) and len(pair) == 2 for pair in pairs):
+        raise InputError(f"{file}: soil_moisture is not a list of pairs: write it as [[0.05, 0.31], [0.5, 0.28]]")
+    depths = tuple(_in_range(file, "soil_moisture depth", pair[0], 0.0, 15.0) for pair in pairs)
+    if any(lower <= upper for upper, lower in zip(depths, depths[1:], strict=False)):
+        raise InputError(f"{file}: soil_moisture: depths must increase: sort the pairs")
+    return depths, tuple(_in_range(file, "soil_moisture", pair[1], 0.0, 1.0) for pair in pairs)
 
 
 def _read_lai(path: Path) -> tuple[np.ndarray, np.ndarray]:

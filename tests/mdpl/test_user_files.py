@@ -6,11 +6,13 @@ way. What the outcome must be follows from CF, ALMA and the conventions of the n
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import re
 import warnings
 from pathlib import Path
 
+import jax.numpy as jnp
 import netCDF4
 import numpy as np
 import pytest
@@ -18,8 +20,10 @@ import pytest
 from jlsm.errors import InputError, RepairWarning
 from jlsm.forcing import stack_sites
 from jlsm.io import load_forcing
+from jlsm.io.site_file import read_site_changes
 from jlsm.parameters import default_parameters
 from jlsm.processes.solar import prepare_atmosphere
+from jlsm.state import initial_state, with_soil_moisture
 from mdpl.data.climate import site_climate
 from mdpl.data.weather import generate_weather
 from mdpl.towers.load import find_site_files, load_towers, load_usable_towers
@@ -494,6 +498,19 @@ def load_quietly(path: Path):
         return load_forcing(path)
 
 
+def test_observed_soil_moisture_takes_the_place_of_the_states(tmp_path):
+    (tmp_path / "s.toml").write_text("soil_moisture = [[0.1, 0.1], [0.2, 0.3]]")
+    depths, values = map(np.asarray, read_site_changes(tmp_path / "s.toml").soil_moisture)
+    frozen = initial_state(jnp.full(2, 270.0), jnp.full(2, 0.45))
+    frozen = dataclasses.replace(frozen, soil_ice=frozen.soil_moisture, soil_moisture_carry=frozen.soil_moisture * 1e-3)
+    state = with_soil_moisture(frozen, depths, values, jnp.asarray([0.45, 0.25]))
+    # layers' middles are at 0.025, 0.15, 0.625, ... m: the ends are held, 0.15 m is halfway
+    np.testing.assert_allclose(state.soil_moisture[:3, 0], [0.1, 0.2, 0.3], rtol=1e-6)
+    np.testing.assert_allclose(state.soil_moisture[:3, 1], [0.1, 0.2, 0.25], rtol=1e-6)
+    np.testing.assert_array_equal(state.soil_ice[:3], state.soil_moisture[:3])
+    assert (state.soil_moisture_carry == 0).all()
+
+
 def test_leaf_area_by_date(tmp_path):
     (tmp_path / "lai.csv").write_text("date,lai\n2001-07-01,1.0\n2001-07-11,3.0\n")
     forcing, _ = with_site_file(tmp_path, 'lai_file = "lai.csv"')
@@ -515,6 +532,9 @@ def test_leaf_area_by_date(tmp_path):
         ('lai_file = "none.csv"', "cannot be read"),
         ('lai_file = "s.toml"', "at least two dates"),
         ("canopy_height", "not valid TOML"),
+        ("soil_moisture = [0.1, 0.2]", "not a list of pairs"),
+        ("soil_moisture = [[0.1, 1.2]]", "outside 0 to 1"),
+        ("soil_moisture = [[0.5, 0.2], [0.1, 0.2]]", "depths must increase"),
     ],
 )
 def test_bad_site_files(tmp_path, text, words):
