@@ -46,11 +46,18 @@ class ModelPath(NamedTuple):
 
 
 def lsm_path() -> ModelPath:
-    """The land surface model jlsm."""
-    from jlsm.simulation import ReverseOnly, simulate, spin_up
+    """The land surface model jlsm.
+
+    A search keeps each parameter within its bounds, where the model is finite; what jlsm asks of a user's parameters
+    beyond that (``RELATIONS`` in ``jlsm/parameters.py``) must not end a training that passes there.
+    """
+    from jlsm.simulation import ReverseOnly
+    from jlsm.simulation.equilibrium import spin_up_checked
+    from jlsm.simulation.run import run_checked
     from jlsm.simulation.sensitivity import simulate_tangents
 
-    return ModelPath(simulate, spin_up, reverse=partial(simulate, adjoint=ReverseOnly()), tangents=simulate_tangents)
+    reverse = partial(run_checked, adjoint=ReverseOnly())
+    return ModelPath(run_checked, spin_up_checked, reverse=reverse, tangents=simulate_tangents)
 
 
 def at_columns(tree: Any, columns: np.ndarray | int) -> Any:

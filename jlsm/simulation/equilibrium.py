@@ -40,6 +40,18 @@ def spin_up(
     """
     params, forcing, site = in_one_precision((params, forcing, site), forcing)
     check_arguments(params, forcing, site)
+    return spin_up_checked(params, forcing, site, years, state, solver)
+
+
+def spin_up_checked(
+    params: Parameters,
+    forcing: Forcing,
+    site: Site,
+    years: float | int = 3,
+    state: State | None = None,
+    solver="converged",
+) -> State:
+    """``spin_up`` for arguments that ``check_arguments`` has seen, or for a search that keeps them in bounds itself."""
     if state is None:
         state = initial_state(
             jnp.mean(forcing.Tair, axis=0), jnp.broadcast_to(params.soil.porosity, forcing.Tair.shape[1:])
