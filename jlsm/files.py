@@ -118,6 +118,8 @@ def whole_file(path: str | os.PathLike, remedy: str = "free space or choose anot
 
 def reason_of(error: BaseException) -> str:
     """What an exception says, in one short line."""
+    if isinstance(error, InputError):
+        return str(error)  # a line already, whose end says what to do
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return (str(error).splitlines() or [type(error).__name__])[0][:200]

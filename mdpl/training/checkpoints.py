@@ -90,7 +90,7 @@ class Checkpoints:
             try:
                 arrays, facts = self._read(epoch)
             except Exception as error:  # whatever orbax and its storage raise on a spoiled file: told, never swallowed
-                message = f"{self.folder / str(epoch)}: checkpoint is not readable ({reason_of(error)[:120]})"
+                message = f"{self.folder / str(epoch)}: checkpoint is not readable ({reason_of(error)})"
                 warnings.warn(f"{message}: trying the one before", RepairWarning, stacklevel=2)
                 continue
             if self.run and facts.get("run", self.run) != self.run:
