@@ -2,8 +2,9 @@
 
 A record whose clock, time zone, longitude or latitude is wrong has its shortwave radiation at the wrong time of day.
 Each day's radiation has a centre on the circle of 24 hours, and so has the radiation above the atmosphere; clouds come
-before noon as often as after it, so the median of their distance is the clock's error. On twelve real records it is
-within 0.25 h, and below the horizon they hold 0.01 to 0.06 % of their radiation.
+before noon as often as after it, so the median of their distance is the clock's error. At six
+half-hourly towers it is within 0.12 h, and at most 0.011 % of their radiation comes from below the horizon (an hour
+off: 0.4 to 0.8 %).
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from jlsm.io.time_axis import timestamp
 from jlsm.processes.solar import mean_cos_zenith
 
 LAG_WARNED, LAG_REFUSED = 0.5, 3.0  # h
-BELOW_WARNED, BELOW_REFUSED = 0.003, 0.02  # share of the radiation; a clock one and three hours off has more
+BELOW_WARNED, BELOW_REFUSED = 0.003, 0.02  # share of the radiation
 DAYS_NEEDED = 5
 
 

@@ -10,8 +10,6 @@ import csv
 import io
 import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from jlsm.errors import InputError
+from jlsm.io.foreign import in_one_line
 from jlsm.io.packed import NETCDF_BEGINNINGS, ZIP, first_bytes, member_names, open_unpacked
 from jlsm.io.tower_file import MOST_VALUES, without_fill
 
@@ -48,25 +47,6 @@ class Sheet(NamedTuple):
         return self.member.replace("\\", "/").rsplit("/", 1)[-1] or self.path.name
 
 
-@contextmanager
-def in_one_line(name: str) -> Iterator[None]:
-    """Whatever a library raises while a table is read becomes one line that names the table."""
-    try:
-        yield
-    except (InputError, Warning):
-        raise
-    except FileNotFoundError as error:
-        raise InputError(f"{name}: no such file: check the path") from error
-    except PermissionError as error:
-        raise InputError(f"{name}: may not be read: change its permissions") from error
-    except Exception as error:  # a damaged file can make a library raise anything, and only files are read in here
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(
-            f"{name}: cannot be read as a table (truncated, damaged or another format): get the file again "
-            f"({type(error).__name__}: {reason[:200]})"
-        ) from error
-
-
 def list_sheets(path: str | os.PathLike) -> list[Sheet]:
     """The tables of a file: one, or in a zip every CSV file that has a header.
 
@@ -78,7 +58,7 @@ def list_sheets(path: str | os.PathLike) -> list[Sheet]:
         raise InputError(f"{name[:300]}: no such file: check the path")
     if not Path(name).is_file():
         raise InputError(f"{name}: is not a file: give a table (.csv, .csv.gz) or the zip that it came in")
-    with in_one_line(name):
+    with in_one_line(name, "a table"):
         if first_bytes(name)[:4] != ZIP:
             return [_look_at(Path(name), "", strict=True)]
         members = member_names(name)
@@ -153,7 +133,7 @@ def read_texts(sheet: Sheet, names: tuple[str, ...]) -> list[tuple[str, ...]]:
     Raises:
         InputError: a column that the table lacks, or a damaged table.
     """
-    with in_one_line(sheet.name):
+    with in_one_line(sheet.name, "a table"):
         frame = _frame(sheet, names, dtype=str, keep_default_na=False)
         return [tuple(row) for row in frame.fillna("").to_numpy(dtype=object)]
 
@@ -166,7 +146,7 @@ def read_numbers(
     Raises:
         InputError: text where a number belongs, more rows than any tower has, a last row that is cut off.
     """
-    with in_one_line(sheet.name):
+    with in_one_line(sheet.name, "a table"):
         frame = _frame(sheet, (*stamps, *names), dtype=dict.fromkeys((*stamps, sheet.columns[-1]), str))
         if len(frame) > MOST_VALUES:
             raise InputError(f"{sheet.name}: has more than {MOST_VALUES} rows: it is no tower's")

@@ -18,6 +18,7 @@ import numpy as np
 
 from jlsm.errors import InputError, RepairWarning
 from jlsm.io import time_axis, units
+from jlsm.io.foreign import in_one_line
 from jlsm.io.packed import GZIP, NETCDF_BEGINNINGS, ZIP, first_bytes, open_unpacked
 from jlsm.io.site_table import plumber2_utc_offset
 
@@ -250,19 +251,8 @@ def open_tower_file(path: str | os.PathLike, kind: str) -> Iterator[TowerFile]:
         raise InputError(f"{name}: no such file: check the path")
     if not Path(name).is_file():
         raise InputError(f"{name}: is not a file: give the path of a PLUMBER2 {kind} file")
-    try:
-        with _dataset(name, kind) as dataset:
-            yield TowerFile(name, dataset)
-    except (InputError, Warning):
-        raise
-    except PermissionError as error:
-        raise InputError(f"{name}: may not be read: change its permissions") from error
-    except Exception as error:  # a damaged file can make the library raise anything, and only files are read in here
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(
-            f"{name}: cannot be read as NetCDF (truncated, damaged or another format): get the file again "
-            f"({type(error).__name__}: {reason[:200]})"
-        ) from error
+    with in_one_line(name, "NetCDF"), _dataset(name, kind) as dataset:
+        yield TowerFile(name, dataset)
 
 
 def _dataset(name: str, kind: str) -> netCDF4.Dataset:

@@ -311,23 +311,22 @@ def _flags_of_unfilled(table: Table, column: str) -> np.ndarray:
 def _codes(table: Table, column: str) -> np.ndarray:
     values = table.columns[column]
     bad = np.isfinite(values) & ~np.isin(values, (0.0, 1.0, 2.0, 3.0))
-    if bad.any():
-        at = int(np.argmax(bad))
-        raise InputError(
-            f"{table.name}: {column} = {values[at]:g} at {timestamp(table.times[at])} ({int(bad.sum())} rows): flags "
-            f"of ONEFlux are 0 to 3; correct them"
-        )
-    return values
+    return _flags_without(bad, table, column, "of ONEFlux are 0 to 3")
 
 
 def _shares(table: Table, column: str) -> np.ndarray:
     values = table.columns[column]
-    bad = (values < 0.0) | (values > 1.0)
+    return _flags_without((values < 0.0) | (values > 1.0), table, column, "of daily tables are shares from 0 to 1")
+
+
+def _flags_without(bad: np.ndarray, table: Table, column: str, rule: str) -> np.ndarray:
+    """The flags of a column. Raises InputError: some are ``bad``."""
+    values = table.columns[column]
     if bad.any():
         at = int(np.argmax(bad))
         raise InputError(
             f"{table.name}: {column} = {values[at]:g} at {timestamp(table.times[at])} ({int(bad.sum())} rows): flags "
-            f"of daily tables are shares from 0 to 1; correct them"
+            f"{rule}; correct them"
         )
     return values
 

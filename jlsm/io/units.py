@@ -82,7 +82,7 @@ def convert(values: np.ndarray, unit: str, expected: str) -> np.ndarray:
     source, target = _parsed(unit), _parsed(expected)
     if source is None or target is None:
         raise UnitError("a unit that is not known here")
-    registry = _registry()
+    registry, error_of_pint = _registry()
     if source[1] in ("degC**1", "degF**1") and expected == "K":  # a scale with a zero of its own
         return registry.Quantity(values, source[1].removesuffix("**1")).to("kelvin").magnitude
     try:
@@ -91,7 +91,7 @@ def convert(values: np.ndarray, unit: str, expected: str) -> np.ndarray:
         if one.check("[length]/[time]") and wanted.check("[mass]/[length]**2/[time]"):
             one = one * registry.Quantity(1000.0, "kilogram/meter**3")
         return values * one.to(wanted.units).magnitude
-    except Exception as error:  # pint raises a family of its own, of several base classes
+    except error_of_pint as error:
         raise UnitError("a unit of something else") from error
 
 
@@ -102,7 +102,7 @@ def same(unit: str, expected: str) -> bool:
 
 @functools.cache
 def _registry():
-    """pint's table of units, made when first needed: it takes half a second."""
+    """pint's table of units, made when first needed (it takes half a second), and the base of its errors."""
     import pint
 
-    return pint.UnitRegistry(autoconvert_offset_to_baseunit=True)
+    return pint.UnitRegistry(autoconvert_offset_to_baseunit=True), pint.PintError

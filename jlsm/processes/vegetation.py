@@ -16,7 +16,7 @@ from jlsm.parameters import Vegetation
 
 SMALLEST_LEAF_AREA = 0.002
 """m2 m-2; a leafless canopy has no temperature, so it never quite vanishes. Lower than what files say of a bare field
-(0.01, and 0.003 of it at the lowest ``leaf_area_scale``): a default on this bound would have no derivative."""
+(0.01, which is 0.003 at the lowest ``leaf_area_scale``): a default on this bound would have no derivative."""
 
 
 class Canopy(NamedTuple):

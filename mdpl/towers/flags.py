@@ -18,8 +18,7 @@ from jlsm.errors import InputError
 from jlsm.io.names import SHARE_KIND
 
 LOWEST_SHARE = 0.75
-"""of a day that must be measured for its mean to count, where flags are shares (the threshold of FLUXNET2015's users,
-Pastorello et al. 2020)"""
+"""of a day that must be measured or filled well for its mean to count, where flags are shares: assumed"""
 
 
 class Flags(NamedTuple):

@@ -84,7 +84,8 @@ def test_it_does_not_wait_for_jax():
 
 
 def test_the_compiler_does_not_ask_users_to_file_bugs():
-    """XLA's log says so where a compilation takes minutes; a level that the user chose stays."""
+    """XLA's log says so where a compilation takes minutes, too long to test: here only the log's level is, and that one
+    of the user's stays."""
     program = (
         "import os; from jlsm.command_line.front_door import prepare_jax; prepare_jax();"
         "print(os.environ['TF_CPP_MIN_LOG_LEVEL'])"

@@ -347,8 +347,8 @@ ZERO = {"Qle_qc": (np.zeros(20), "1")}
 
 def test_energy_per_day_is_converted(tmp_path):
     with pytest.warns(RepairWarning, match="Qle converted from MJ m-2 d-1 to W m-2"):
-        found = load_observations(write_flux(tmp_path / "f.nc", {"Qle": (GOOD * 0.0864, "MJ m-2 d-1")} | ZERO))
-    np.testing.assert_allclose(found.fluxes["Qle"].values, GOOD, rtol=1e-5)
+        observed = load_observations(write_flux(tmp_path / "f.nc", {"Qle": (GOOD * 0.0864, "MJ m-2 d-1")} | ZERO))
+    np.testing.assert_allclose(observed.fluxes["Qle"].values, GOOD, rtol=1e-5)
 
 
 def test_water_is_no_energy(tmp_path):
@@ -357,10 +357,10 @@ def test_water_is_no_energy(tmp_path):
 
 
 def test_an_optional_flux_in_an_unknown_unit_is_left_out_and_named(tmp_path):
-    found = load_observations(
+    observed = load_observations(
         write_flux(tmp_path / "f.nc", {"Qle": (GOOD, "W/m2"), "GPP": (GOOD, "gC m-2 d-1")} | ZERO)
     )
-    assert "GPP" not in found.fluxes and any(note.startswith("GPP: left out") for note in found.notes)
+    assert "GPP" not in observed.fluxes and any(note.startswith("GPP: left out") for note in observed.notes)
 
 
 # ---- flags ----------------------------------------------------------------------------------------
@@ -374,9 +374,9 @@ CF_FLAGS = {"flag_values": np.arange(4, dtype="i4"), "flag_meanings": "gap_fille
 
 
 def counted(tmp_path, fluxes, **options):
-    found = load_observations(write_flux(tmp_path / "f.nc", fluxes, **options))
-    assert any(note.startswith("Qle: ") for note in found.notes), "what counts is noted"
-    return {name: series.measured for name, series in found.fluxes.items()}
+    observed = load_observations(write_flux(tmp_path / "f.nc", fluxes, **options))
+    assert any(note.startswith("Qle: ") for note in observed.notes), "what counts is noted"
+    return {name: series.measured for name, series in observed.fluxes.items()}
 
 
 def test_shares_measured(tmp_path):
@@ -428,9 +428,9 @@ def test_derived_fluxes_inherit_their_flags(tmp_path):
 
 def test_daily_fluxes_of_callmip_with_their_uncertainty(tmp_path):
     fluxes = {"Qle_daily": (np.where(np.arange(20) == 3, 1e20, GOOD), "W/m2"), "Qle_uc_daily": (0.1 * GOOD, "W/m2")}
-    found = load_observations(write_flux(tmp_path / "f.nc", fluxes, attributes={"time_step": ""}))
-    assert found.step == "daily" and found.fluxes["Qle"].measured.sum() == 19
-    np.testing.assert_allclose(found.fluxes["Qle"].uncertainty, 0.1 * GOOD, rtol=1e-6)
+    observed = load_observations(write_flux(tmp_path / "f.nc", fluxes, attributes={"time_step": ""}))
+    assert observed.step == "daily" and observed.fluxes["Qle"].measured.sum() == 19
+    np.testing.assert_allclose(observed.fluxes["Qle"].uncertainty, 0.1 * GOOD, rtol=1e-6)
 
 
 # ---- the clock of fluxes --------------------------------------------------------------------------
@@ -450,8 +450,8 @@ def test_another_calendar_is_named(tmp_path):
     ],
 )
 def test_days_run_from_midnight_to_midnight(tmp_path, options):
-    found = load_observations(write_flux(tmp_path / "f.nc", {"Qle": (GOOD, "W/m2")} | ZERO, **options))
-    assert found.time.datetimes()[0] == MIDNIGHT and (found.second_of_day == 0).all()
+    observed = load_observations(write_flux(tmp_path / "f.nc", {"Qle": (GOOD, "W/m2")} | ZERO, **options))
+    assert observed.time.datetimes()[0] == MIDNIGHT and (observed.second_of_day == 0).all()
 
 
 def test_a_zone_needs_the_site(tmp_path):
