@@ -89,7 +89,7 @@ def step(
     liquid = liquid_mass(state.soil_moisture, state.soil_ice, thickness)
     stores = SurfaceStores(root_supply(liquid, uptake, dt), state.canopy_water, state.canopy_ice)
     inputs = SurfaceInputs(air, vegetation, canopy, light, rough, leaf, ground, column, stores, dt)
-    wanted = None if differentiated else occupied_portions(cover)
+    wanted = 2 if differentiated else occupied_portions(cover)
     surface = solve_surface(inputs, state.surface_temperature, state.canopy_temperature, solver, solution, wanted)
     # whatever the iteration left unbalanced goes into the ground: energy closes by construction
     ground_heat = surface.conduction + surface.balance_ground + surface.balance_canopy

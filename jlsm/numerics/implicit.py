@@ -21,7 +21,11 @@ from jlsm.numerics.small_systems import eliminate, substitute
 SOLUTION = "implicit solution"  # name under which ``jax.checkpoint`` policies can keep what the iteration ends at
 
 
-@partial(jax.custom_jvp, nondiff_argnums=(0, 1))
+WIDE = 16
+"""columns from which on a CPU solves row after row: the slowest column of one row does not hold up the others, and half
+the memory is touched; fewer do not fill its vectors"""
+
+
 def implicit_solve(
     residual: Callable, options: NewtonOptions, start: Point, operands: PyTree, rows: Array | int | None = None
 ) -> Point:
@@ -36,9 +40,8 @@ def implicit_solve(
             This needs the last residual to grow with the last unknown from end to end.
         start: first guess. The solution does not depend on it, so its derivative is zero.
         operands: pytree of everything the solution depends on.
-        rows: None, or how many rows of a leading axis (of the unknowns, and of operands with as many axes) are wanted:
-            they are solved for one after the other, and the others stay as they start. A derivative needs, and solves
-            for, all of them.
+        rows: None, or how many rows of a leading axis (of the unknowns, and of operands with as many axes) are wanted;
+            the others stay as they start. A derivative needs, and solves for, all of them.
 
     Returns:
         x. Columns that have not converged after ``options.most`` iterations return their last value:
@@ -47,11 +50,29 @@ def implicit_solve(
     Raises:
         ValueError: ``residual`` is not elementwise, or an equation depends on an unknown that ``options`` do not name.
     """
-    if rows is None:
-        return newton(residual, options, start, operands)
+    every = rows is None or isinstance(rows, int) and rows == start[0].shape[0]
+    return _solve(residual, options, rows is not None, start, operands, None if every else rows)
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(0, 1, 2))
+def _solve(residual: Callable, options: NewtonOptions, in_rows: bool, start: Point, operands: PyTree, rows) -> Point:
+    """``implicit_solve``; ``in_rows``: there are rows, and where ``rows`` is None all of them are wanted."""
+    if in_rows and rows is not None:
+        return _row_by_row(residual, options, start, operands, rows)
+    if in_rows and start[0][0].size >= WIDE:
+        return jax.lax.platform_dependent(
+            start,
+            operands,
+            cpu=lambda start, operands: _row_by_row(residual, options, start, operands, start[0].shape[0]),
+            default=partial(newton, residual, options),
+        )
+    return newton(residual, options, start, operands)
+
+
+def _row_by_row(residual: Callable, options: NewtonOptions, start: Point, operands: PyTree, rows: Array | int) -> Point:
     axes = start[0].ndim
 
-    def one_row(number: Array, x: Point) -> Point:
+    def one_row(number: Array | int, x: Point) -> Point:
         def row(leaf):
             return jax.lax.dynamic_index_in_dim(leaf, number, keepdims=False) if jnp.ndim(leaf) == axes else leaf
 
@@ -63,11 +84,11 @@ def implicit_solve(
     return jax.lax.fori_loop(0, rows, one_row, start)
 
 
-@implicit_solve.defjvp
-def _implicit_jvp(residual, options, primals, tangents):
+@_solve.defjvp
+def _implicit_jvp(residual, options, in_rows, primals, tangents):
     start, operands, _ = primals
     _, operand_tangents, _ = tangents
-    x = tuple(checkpoint_name(v, SOLUTION) for v in implicit_solve(residual, options, start, operands))
+    x = tuple(checkpoint_name(v, SOLUTION) for v in _solve(residual, options, in_rows, start, operands, None))
     return x, _change_of_solution(residual, options, x, operands, operand_tangents)
 
 

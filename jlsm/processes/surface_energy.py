@@ -103,7 +103,7 @@ def solve_surface(
     canopy_temperature,
     solver: str,
     solution: Point | None = None,
-    wanted: Array | int | None = None,
+    wanted: Array | int = 2,
 ) -> SurfaceFluxes:
     """Fluxes of both portions at the solution of the coupled balance.
 
@@ -115,7 +115,7 @@ def solve_surface(
             MATSIRO6 does; what it leaves unbalanced is handed to the ground like any remainder.
         solution: the ``unknowns`` of an earlier solution with the same inputs, which is then only differentiated.
         wanted: number of portions to solve for ("converged"): 1 leaves the snow-covered one at its first guess, which
-            is good enough where no column has snow. None: both.
+            is good enough where no column has snow.
 
     Returns:
         SurfaceFluxes; ``balance_ground`` and ``balance_canopy`` are what the iteration left.

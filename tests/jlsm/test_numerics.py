@@ -26,6 +26,7 @@ from jlsm.numerics import (
     solve_tridiagonal,
     total,
 )
+from jlsm.numerics.implicit import WIDE
 from jlsm.numerics.newton import NewtonOptions, newton_step
 from tests.jlsm.columns import unit_cube
 
@@ -145,8 +146,9 @@ def test_implicit_solution_does_not_depend_on_its_start():
     np.testing.assert_array_equal(jax.jvp(from_start, (offset,), (jnp.ones_like(offset),))[1], 0.0)
 
 
-def test_rows_that_are_not_wanted_stay_as_they_start_but_in_derivatives():
-    matrix, offset = random_system()
+@pytest.mark.parametrize("columns", [6, WIDE])
+def test_rows_that_are_not_wanted_stay_as_they_start_but_in_derivatives(columns):
+    matrix, offset = random_system(columns)
     two_rows = tuple(jnp.stack([row, row[::-1]]) for row in offset)
     begin = tuple(jnp.full_like(row, 0.5) for row in two_rows)
     inside = lambda offset, rows: jnp.stack(implicit_solve(nonlinear, OPTIONS, begin, (matrix, offset), rows))  # noqa: E731
@@ -157,8 +159,10 @@ def test_rows_that_are_not_wanted_stay_as_they_start_but_in_derivatives():
     np.testing.assert_array_equal(first[:, 1], 0.5)
     along = jax.tree.map(jnp.ones_like, two_rows)
     expected = jax.jvp(lambda offset: inside(offset, None), (two_rows,), (along,))
-    for one, other in zip(jax.jvp(lambda o: inside(o, jnp.asarray(1)), (two_rows,), (along,)), expected, strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-10)
+    for rows in (jnp.asarray(1), 2):
+        derived = jax.jvp(lambda o, rows=rows: inside(o, rows), (two_rows,), (along,))
+        for one, other in zip(derived, expected, strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-10)
 
 
 @pytest.mark.parametrize("entry", [0.0, np.nan])
