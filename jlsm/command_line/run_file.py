@@ -108,11 +108,11 @@ def run_file(
             writer.append(io.to_dataset(out, window, site, _parameters_window(params, steps)))
             now = reached
             report(name, steps.stop, forcing.steps)
-        if options.save_state is not None:
-            description = f"{name} after step {forcing.steps} of {met.name}"
-            io.save_state(now, options.save_state, site, forcing, description=description, overwrite=options.overwrite)
     if unsettled.steps:
         warnings.warn(f"{name}: {unsettled.line()}", UnsettledWarning, stacklevel=2)
+    if options.save_state is not None:  # outside: the result stays, whatever is wrong with the state
+        description = f"{name} after step {forcing.steps} of {met.name}"
+        io.save_state(now, options.save_state, site, forcing, description=description, overwrite=options.overwrite)
     return forcing.steps
 
 

@@ -104,6 +104,20 @@ def test_a_run_goes_on_from_a_saved_state(model, folder):
     assert float(io.load_state(folder / "s.nc").snow_mass) == 96.0  # the stand-in counts steps there
 
 
+def test_a_state_beyond_belief_costs_no_result(model, folder):
+    write_met(folder / "m.nc")
+    stream = model.stream
+
+    def cold(*arguments):
+        for steps, out, state in stream(*arguments):
+            yield steps, out, dataclasses.replace(state, ground_temperature=0.0 * state.ground_temperature)
+
+    model.stream = cold
+    done = run_unwatched("m.nc", "-o", "a.nc", "--save-state", "s.nc")
+    assert done.exit_code == 2 and "s.nc: state field ground_temperature = 0 K, believed from 150 to 400" in done.stderr
+    assert (folder / "a.nc").is_file() and not (folder / "s.nc").exists()
+
+
 def test_a_state_of_another_site_or_time_is_announced(model, folder):
     write_met(folder / "m.nc")
     write_met(folder / "other.nc", attributes={"site_code": "XX-Two"})
