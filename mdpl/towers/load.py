@@ -9,6 +9,7 @@ from pathlib import Path
 from jlsm.errors import InputError, RepairWarning
 from jlsm.forcing import Forcing, Site
 from mdpl.towers.observations import Observations, load_observations
+from mdpl.towers.place import check_same_place, place_of
 
 
 @dataclass(frozen=True)
@@ -140,6 +141,7 @@ def load_usable_towers(
     for label, pair in zip(site_labels(files), files, strict=True):
         try:
             forcing, site = load_forcing(pair.met, lai=lai, site_file=pair.site_file, sun_check=sun_check)
+            check_same_place(place_of(pair.flux, "Flux"), place_of(pair.met, "Met"))
             towers.append(Tower(label, forcing, site, load_observations(pair.flux, float(site.utc_offset))))
         except InputError as error:
             left_out[pair.record] = str(error)
