@@ -614,7 +614,7 @@ def test_more_humidity_than_air_holds(tmp_path):
     path = write_met(tmp_path / "m.nc", series={"Qair": (humid, "kg/kg")})
     assert "times what air of" in refusal(load_forcing, path)
     few = weather()["Qair"].copy()
-    few[5] *= 2.0
+    few[5] *= 3.0
     assert "1 time steps are 10 % beyond" in repairs(write_met(path, series={"Qair": (few, "kg/kg")}))
 
 
