@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from jlsm.errors import InputError, RepairWarning
 from jlsm.forcing import Forcing, Site
 from mdpl.towers.observations import Observations, load_observations
 from mdpl.towers.place import check_same_place, place_of
+from mdpl.towers.signs import check_signs
 
 
 @dataclass(frozen=True)
@@ -142,7 +144,12 @@ def load_usable_towers(
         try:
             forcing, site = load_forcing(pair.met, lai=lai, site_file=pair.site_file, sun_check=sun_check)
             check_same_place(place_of(pair.flux, "Flux"), place_of(pair.met, "Met"))
-            towers.append(Tower(label, forcing, site, load_observations(pair.flux, float(site.utc_offset))))
+            observations = load_observations(pair.flux, float(site.utc_offset))
+            against = check_signs(observations, forcing) if sun_check else ()
+            for line in against:
+                warnings.warn(f"{pair.flux}: {line}: kept", RepairWarning, stacklevel=2)
+            observations = dataclasses.replace(observations, notes=(*observations.notes, *against))
+            towers.append(Tower(label, forcing, site, observations))
         except InputError as error:
             left_out[pair.record] = str(error)
     return towers, left_out

@@ -14,7 +14,7 @@ LARGEST_DISTANCE = 0.5
 """degrees of latitude or longitude between what two files say of one tower; files round, and towers are moved"""
 
 
-class Place(NamedTuple):
+class TowerPlace(NamedTuple):
     """What a file says of its tower, as far as it does."""
 
     file: str
@@ -25,7 +25,7 @@ class Place(NamedTuple):
     """empty where the file does not say"""
 
 
-def place_of(path: str | os.PathLike, kind: str) -> Place:
+def place_of(path: str | os.PathLike, kind: str) -> TowerPlace:
     """The place that a file names.
 
     Args:
@@ -37,10 +37,10 @@ def place_of(path: str | os.PathLike, kind: str) -> Place:
     """
     with open_tower_file(path, kind) as file:
         code = str(file.attributes().get("site_code", "")).strip()
-        return Place(file.name, _degrees(file, "latitude"), _degrees(file, "longitude"), code)
+        return TowerPlace(file.name, _degrees(file, "latitude"), _degrees(file, "longitude"), code)
 
 
-def check_same_place(one: Place, other: Place) -> None:
+def check_same_place(one: TowerPlace, other: TowerPlace) -> None:
     """Raise InputError where two files are of different towers; where one of them does not say, they are believed."""
     apart = [
         abs(one.latitude - other.latitude),
@@ -59,7 +59,7 @@ def _degrees(file: TowerFile, name: str) -> float:
     return float(values[0]) if len(values) == 1 else math.nan
 
 
-def _words(place: Place) -> str:
+def _words(place: TowerPlace) -> str:
     where = f"{place.latitude:.2f} N, {place.longitude:.2f} E"
     words = [place.code or "a tower", *([where] if math.isfinite(place.latitude + place.longitude) else [])]
     return " at ".join(words)

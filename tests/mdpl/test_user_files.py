@@ -679,3 +679,33 @@ def test_dates_of_leaf_area_in_other_forms(tmp_path, dates):
     (tmp_path / "site.toml").write_text('lai_file = "lai.csv"\n')
     with pytest.raises(InputError, match=f"lai.csv: is no table of leaf area \\('{first}' is no date\\)"):
         read_site_changes(tmp_path / "site.toml")
+
+
+def half_hours(path: Path, sign: dict[str, float]) -> Path:
+    """A half-hourly Flux file in which fluxes follow the sun, each times its sign."""
+    sun = weather()["SWdown"]
+    fluxes = {name: (sign.get(name, 1.0) * (0.3 * sun + 5.0), "W/m2") for name in ("Qle", "Qh", "Rnet", "Qg")}
+    return write_flux(path, fluxes, units=f"seconds since {START}", days=CLOCK, attributes={"time_step": "30 min"})
+
+
+@pytest.mark.parametrize("name", ["Rnet", "Qle", "Qh", "Qg", ""])
+def test_the_sun_knows_the_signs_of_fluxes(tmp_path, name):
+    write_met(tmp_path / "XX-Tst_2001_Met.nc")
+    half_hours(tmp_path / "XX-Tst_2001_Flux.nc", {name: -1.0})
+    pairs = find_site_files(tmp_path)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", RepairWarning)
+        towers, left_out = load_usable_towers(pairs)
+        (ignored,), _ = load_usable_towers(pairs, sun_check=False)
+    against = f"{name} goes against the sun (correlation with SWdown -1.00 at 960 measured steps)"
+    if name in ("Rnet", "Qle"):
+        (reason,) = left_out.values()
+        assert against in reason and "sun_check = 'ignore'" in reason
+        return
+    (tower,) = towers
+    said = [str(one.message) for one in caught if "against the sun (corr" in str(one.message)]
+    noted = [note for note in tower.observations.notes if "against the sun" in note]
+    assert len(said) == len(noted) == bool(name)
+    if name:
+        assert against in said[0] and against in noted[0]
+    assert not any("against the sun" in note for note in ignored.observations.notes)
