@@ -20,7 +20,7 @@ import jlsm
 from jlsm import io
 from jlsm.command_line.app import app
 from jlsm.parameters import PARAMETERS
-from tests.jlsm.builders import fake_model, fake_outputs, met_series, write_met
+from tests.jlsm.builders import fake_model, fake_outputs, fake_state, met_series, write_met
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -116,6 +116,21 @@ def test_a_state_beyond_belief_costs_no_result(model, folder):
     done = run_unwatched("m.nc", "-o", "a.nc", "--save-state", "s.nc")
     assert done.exit_code == 2 and "s.nc: state field ground_temperature = 0 K, believed from 150 to 400" in done.stderr
     assert (folder / "a.nc").is_file() and not (folder / "s.nc").exists()
+
+
+def test_a_state_with_more_water_than_the_soil_holds_is_announced(model, folder):
+    """A state of another soil would pour metres of runoff in its first hours."""
+    write_met(folder / "m.nc")
+    state = fake_state()
+    wet = dataclasses.replace(state, soil_moisture=0.0 * state.soil_moisture + 0.6)
+    io.save_state(wet, folder / "s.nc")
+    options = ("--state", "s.nc", "--precision", "float64")
+    done = run_unwatched("m.nc", "-o", "a.nc", *options)
+    assert done.exit_code == 0
+    assert "soil moisture of up to 0.600 m3 m-3 is more than the pores of this soil hold (0.451)" in done.stderr
+    assert "2086 kg m-2 will run off" in done.stderr
+    io.save_state(state, folder / "s.nc")
+    assert "pores" not in run_unwatched("m.nc", "-o", "b.nc", *options).stderr
 
 
 def test_a_state_of_another_site_or_time_is_announced(model, folder):
