@@ -13,7 +13,7 @@ from jlsm.errors import InputError, RepairWarning
 from jlsm.io.bif import SiteFacts, is_bif
 from jlsm.io.oneflux import choose_table, read_table, site_code
 from jlsm.io.site_file import SiteChanges, read_site_changes
-from jlsm.io.table_file import Sheet, list_sheets
+from jlsm.io.table_file import Sheet, list_sheets, spreadsheets
 from jlsm.io.time_axis import timestamp
 from jlsm.io.tower_pair import TowerContents, describe_place, flux_contents, met_contents
 from jlsm.io.tower_writer import write_pair
@@ -94,6 +94,13 @@ def tower_contents(path: Path, options: ConvertOptions = ConvertOptions()) -> di
     facts = SiteFacts(descriptions, site_code(sheet))
     table = read_table(sheet, facts.code or path.name.split("_")[0].split(".")[0])
     place = describe_place(facts, changes, table.code)
+    if place.missing() and not descriptions and (names := spreadsheets(path)):
+        shown = " ".join(names[0].split())
+        warnings.warn(
+            f"{path}: {shown} is a spreadsheet and was not read: save it as CSV, and give it as --bif",
+            RepairWarning,
+            stacklevel=2,
+        )
     contents = {} if table.daily else {"Met": met_contents(table, place, sun_check=options.sun_check)}
     flux = flux_contents(table, place)
     if flux is not None:

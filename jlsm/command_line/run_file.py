@@ -12,12 +12,13 @@ import numpy as np
 
 from jlsm import io, simulation
 from jlsm.budget import Unsettled, unsettled_steps
-from jlsm.errors import InputError, UnsettledWarning
+from jlsm.constants import SOIL_LAYER_THICKNESS, WATER_DENSITY
+from jlsm.errors import InputError, RepairWarning, UnsettledWarning
 from jlsm.forcing import Forcing
 from jlsm.io.site_file import read_site_changes
 from jlsm.outputs import Outputs, output_fields
 from jlsm.parameters import Parameters, default_parameters
-from jlsm.state import with_soil_moisture
+from jlsm.state import State, with_soil_moisture
 
 DEFAULT_SPINUP_YEARS = 3
 
@@ -30,7 +31,7 @@ class RunOptions:
         parameters: TOML file whose values replace the defaults of the site's classes.
         spinup_years: years run over the record's beginning first; None is 3, or 0 when ``state`` is set.
         state: saved state to start from; a RepairWarning says where it is of another site, or (without spin-up) of
-            another time than the start of the record.
+            another time than the start of the record, or has more water than this soil's pores.
         save_state: file for the state at the end.
         lai, start, stop, site_file, utc_offset, sun_check: as in ``load_forcing``.
         overwrite: replace what lies where the result and the state go, whatever it is.
@@ -89,6 +90,8 @@ def run_file(
     now = io.load_state(state, site, forcing if years == 0 else None) if state is not None else None
     if now is not None and now.canopy_water.ndim:
         raise InputError(f"{state}: is the state of {now.canopy_water.size} columns: give the state of one site")
+    if now is not None:
+        _warn_of_excess(state, now, params)
     name = str(site.code or met.name)
     history = f"jlsm run {met.name}, spin-up of {years} years" + (f" from {state.name}" if state else "")
     unsettled = Unsettled()
@@ -108,12 +111,26 @@ def run_file(
             writer.append(io.to_dataset(out, window, site, _parameters_window(params, steps)))
             now = reached
             report(name, steps.stop, forcing.steps)
-        if options.save_state is not None:
-            description = f"{name} after step {forcing.steps} of {met.name}"
-            io.save_state(now, options.save_state, site, forcing, description=description, overwrite=options.overwrite)
     if unsettled.steps:
         warnings.warn(f"{name}: {unsettled.line()}", UnsettledWarning, stacklevel=2)
+    if options.save_state is not None:  # outside: the result stays, whatever is wrong with the state
+        description = f"{name} after step {forcing.steps} of {met.name}"
+        io.save_state(now, options.save_state, site, forcing, description=description, overwrite=options.overwrite)
     return forcing.steps
+
+
+def _warn_of_excess(file: Path | None, state: State, params: Parameters) -> None:
+    """Say where a state has more water than the pores of this soil hold: a state of another soil, perhaps."""
+    pores = float(np.max(params.soil.porosity))
+    above = np.maximum(np.asarray(state.soil_moisture, float) - pores, 0.0)
+    excess = float(np.sum(above * np.asarray(SOIL_LAYER_THICKNESS))) * WATER_DENSITY
+    if excess > 1.0:  # kg m-2
+        warnings.warn(
+            f"{file}: soil moisture of up to {pores + above.max():.3f} m3 m-3 is more than the pores of this soil hold "
+            f"({pores:.3f}): {excess:.0f} kg m-2 will run off; spin up, or give a state of this soil",
+            RepairWarning,
+            stacklevel=3,
+        )
 
 
 def _parameters_window(params: Parameters, steps: slice) -> Parameters:

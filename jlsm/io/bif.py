@@ -2,8 +2,10 @@
 
 Columns SITE_ID, GROUP_ID, VARIABLE_GROUP, VARIABLE, DATAVALUE, in any order; rows with one GROUP_ID belong together
 (Pastorello et al. 2020, doi:10.1038/s41597-020-0534-3, supplementary table SM8; github.com/FLUXNET/BIF_BADM). A fact
-may be there several times, with dates: the last counts, and a RepairWarning says so. The height of the measurements is
-that of the sonic anemometer: ``VAR_INFO_HEIGHT`` of wind or fluxes (BIFVARINFO, VARINFO), else ``INST_HEIGHT``.
+may be there several times, with dates: the last counts, and a RepairWarning says so. The height of the canopy is that
+of its highest part, not of an understory. The height of the measurements is that of the sonic anemometer:
+``VAR_INFO_HEIGHT`` of wind or fluxes (BIFVARINFO, VARINFO; of the table's own columns before those of single sensors),
+else ``INST_HEIGHT``.
 """
 
 from __future__ import annotations
@@ -32,6 +34,8 @@ _TYPICAL = (
 """statistics of HEIGHTC that are a height of the canopy, best first; deviations and numbers of trees are none"""
 _WIND = ("WS", "USTAR", "H", "LE", "TA")
 """variables whose height is that of the measurements, best first"""
+_OF_A_SENSOR = re.compile(r"(?:_\d+)+$")
+"""what the name of one of several sensors ends with: WS_1_2_1, at one level of a profile perhaps"""
 
 _Group = dict[str, str]
 """what rows with one GROUP_ID say: VARIABLE -> DATAVALUE"""
@@ -108,13 +112,18 @@ class SiteFacts:
             ranks = [_rank(group.get("HEIGHTC_STATISTIC", "").lower(), _TYPICAL) for group in groups]
             best = min(ranks, default=len(_TYPICAL))
             groups = [group for group, rank in zip(groups, ranks, strict=True) if rank == best < len(_TYPICAL)]
-        return variable, [Dated(_date(group), group[variable]) for group in groups]
+            upper = [group for group in groups if "under" not in group.get("HEIGHTC_VEGTYPE", "").lower()]
+            return variable, _dated(upper or groups, variable, highest=True)
+        return variable, _dated(groups, variable)
 
     def _height(self) -> tuple[str, list[Dated]]:
         """The heights of the sensors of wind, or else of the sonic anemometers; of several at one date the highest."""
         groups = [group for group in self._groups if group.get("VAR_INFO_HEIGHT")]
-        names = [re.split(r"_", group.get("VAR_INFO_VARNAME", ""))[0] for group in groups]
-        ranks = [_rank(name, _WIND) for name in names]
+        names = [group.get("VAR_INFO_VARNAME", "") for group in groups]
+        whole = [name for name in names if name.split("_")[0] in _WIND and not _OF_A_SENSOR.search(name)]
+        ranks = [_rank(name.split("_")[0], _WIND) for name in names]
+        if whole:
+            ranks = [rank if name in whole else len(_WIND) for name, rank in zip(names, ranks, strict=True)]
         best = min(ranks, default=len(_WIND))
         variable = "VAR_INFO_HEIGHT"
         groups = [group for group, rank in zip(groups, ranks, strict=True) if rank == best < len(_WIND)]
@@ -122,7 +131,7 @@ class SiteFacts:
             variable = "INST_HEIGHT"
             groups = [group for group in self._groups if group.get(variable)]
             groups = [group for group in groups if group.get("INST_MODEL", "").upper().startswith("SA")]
-        return variable, sorted((Dated(_date(group), group[variable]) for group in groups), key=_height_order)
+        return variable, _dated(groups, variable, highest=True)
 
     def _last(self, variable: str, values: list[Dated]) -> str | None:
         """The value with the latest date, of these the last in the file."""
@@ -150,6 +159,12 @@ def _date(group: _Group) -> str:
     """The latest date that a group names, but not that of an end."""
     dates = [value for name, value in group.items() if "_DATE" in name and "END" not in name and "UNC" not in name]
     return max(("".join(re.findall(r"\d", date)) for date in dates), default="")
+
+
+def _dated(groups: list[_Group], variable: str, *, highest: bool = False) -> list[Dated]:
+    """The values of a variable, in the file's order, or from the lowest to the highest."""
+    values = [Dated(_date(group), group[variable]) for group in groups]
+    return sorted(values, key=_height_order) if highest else values
 
 
 def _height_order(dated: Dated) -> float:

@@ -14,7 +14,7 @@ import numpy as np
 from jlsm.constants import DAY
 from jlsm.errors import InputError, RepairWarning
 from jlsm.io.time_axis import timestamp
-from jlsm.processes.humidity import saturation_over_water
+from jlsm.processes.humidity import saturation_over_water, specific_humidity
 
 
 class Suspect(NamedTuple):
@@ -169,6 +169,34 @@ def check_vapour_deficit(file: str, deficit: np.ndarray, temperature: np.ndarray
             f"{file}: VPD = {deficit[at]:.4g} hPa at {timestamp(times[at])} ({int(bad.sum())} time steps) is more than "
             f"air of {temperature[at]:.1f} K can hold ({most[at]:.1f} hPa): correct VPD, Tair or their units"
         )
+
+
+def check_saturation(
+    file: str, humidity: np.ndarray, temperature: np.ndarray, pressure: np.ndarray, times: np.ndarray
+) -> None:
+    """Specific humidity (kg kg-1) against what air of this temperature (K) and pressure (Pa) holds at saturation.
+
+    A wrong unit of one of the three shows here when each alone is in its range. At eleven towers' records no step
+    exceeds saturation by 1 %.
+
+    Raises:
+        InputError: a fifth beyond saturation at more than one step in twenty.
+
+    Warns:
+        RepairWarning: a tenth beyond it at any step.
+    """
+    ratio = humidity / specific_humidity(saturation_over_water(temperature), pressure)
+    beyond = int((ratio > 1.1).sum())
+    if not beyond:
+        return
+    at = int(np.argmax(ratio))
+    message = (
+        f"{file}: Qair = {humidity[at]:.4g} kg kg-1 at {timestamp(times[at])} is {ratio[at]:.2f} times what air of "
+        f"{temperature[at]:.1f} K and {pressure[at]:.0f} Pa holds, and {beyond} time steps are 10 % beyond that"
+    )
+    if np.mean(ratio > 1.2) > 0.05:
+        raise InputError(f"{message}: correct Qair, Tair, Psurf or their units")
+    warnings.warn(f"{message}: kept; correct Qair, Tair or Psurf", RepairWarning, stacklevel=3)
 
 
 def check_amounts(file: str, series: dict[str, np.ndarray], times: np.ndarray, dt: float, latitude: float) -> None:

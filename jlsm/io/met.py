@@ -21,6 +21,7 @@ from jlsm.io.checks import (
     check_amounts,
     check_range,
     check_relative_humidity,
+    check_saturation,
     check_vapour_deficit,
     missing_steps,
 )
@@ -93,6 +94,7 @@ def load_forcing(
         reader = _Reader(file, steps, times[steps])
         series = reader.complete(REQUIRED)
         series["Qair"] = _humidity(reader, series)
+        check_saturation(file.name, series["Qair"], series["Tair"], series["Psurf"], reader.times)
         check_amounts(file.name, series, reader.times, dt, float(site.latitude))
         series["CO2air"] = gap_filling.fill_co2(file.name, reader.optional("CO2air"), reader.times)
         series["LAI"] = _leaf_area(reader, lai, site, changes)
@@ -251,7 +253,7 @@ def _number(file: TowerFile, name: str, changes: SiteChanges) -> float:
     present = file.first(NAMES[name])
     attributes = file.attributes()
     if present is not None:
-        value = file.scalar(present)
+        value = file.place_number(present, unit)
     else:
         present = next((other for other in NAMES[name] if other in attributes), None)
         if present is not None:

@@ -33,9 +33,17 @@ FLUX_COLUMNS = {
     "Qle": "LE_F_MDS", "Qh": "H_F_MDS", "Qg": "G_F_MDS", "Rnet": "NETRAD", "Qle_cor": "LE_CORR", "Qh_cor": "H_CORR",
     "NEE": "NEE_VUT_REF", "GPP": "GPP_NT_VUT_REF", "SWup": "SW_OUT", "LWup": "LW_OUT", "Ustar": "USTAR",
 }  # fmt: skip
-UNCERTAINTY_COLUMNS = {"Qle": "LE_RANDUNC", "Qh": "H_RANDUNC"}
+SUBSTITUTES = {"LWdown": "LW_IN_JSB_F"}
+"""what takes the place of a column that is not there or has no value: towers without a pyrgeometer have longwave
+radiation that ONEFlux computed, after Zaehle, from temperature, humidity and clouds"""
+UNCERTAINTY_COLUMNS = {
+    "Qle": "LE_RANDUNC", "Qh": "H_RANDUNC", "Qle_cor": "LE_CORR_JOINTUNC", "Qh_cor": "H_CORR_JOINTUNC",
+}  # fmt: skip
 FLAG_COLUMNS = {"GPP": "NEE_VUT_REF_QC", "Qle_cor": "", "Qh_cor": ""}
 """where the flags are not in ``<column>_QC``: GPP is made from NEE; the corrected fluxes have none of their own"""
+
+_FILLED = ("TA_F", *(name for name in FLUX_COLUMNS.values() if "_" in name and name not in ("SW_OUT", "LW_OUT")))
+"""columns that only ONEFlux makes; what was measured bears the same names in tables with gaps"""
 
 _CODE = re.compile(r"(?<![A-Za-z0-9])[A-Z]{2}-[A-Za-z0-9]{3}(?![A-Za-z0-9])")
 _STAMP = re.compile(r"(\d{12}|\d{8}|\d{6}|\d{4})(?:\.0*)?")
@@ -62,9 +70,19 @@ class Table:
         """Whether steps are days: then there is no forcing in it, and flags are shares."""
         return self.dt == DAY
 
+    def has_values(self, column: str) -> bool:
+        """Whether there is such a column, and not all of it is missing."""
+        return column in self.columns and bool(np.isfinite(self.columns[column]).any())
+
+    def column(self, name: str) -> str:
+        """Where a variable (``Tair``, ``Qle``) is: its column, or what takes its place."""
+        column = (METEOROLOGY_COLUMNS | FLUX_COLUMNS)[name]
+        substitute = SUBSTITUTES.get(name, "")
+        return substitute if not self.has_values(column) and self.has_values(substitute) else column
+
     def flag_column(self, name: str) -> str:
-        """Where the flags of a variable (``Tair``, ``Qle``) are; empty where there are none."""
-        column = FLAG_COLUMNS.get(name, f"{(METEOROLOGY_COLUMNS | FLUX_COLUMNS)[name]}_QC")
+        """Where the flags of a variable are; empty where there are none."""
+        column = FLAG_COLUMNS.get(name, f"{self.column(name)}_QC")
         return column if column in self.columns else ""
 
 
@@ -104,7 +122,7 @@ def site_code(sheet: Sheet) -> str:
 
 def _wanted(sheet: Sheet) -> tuple[str, ...]:
     """The columns to read."""
-    names = [*METEOROLOGY_COLUMNS.values(), *FLUX_COLUMNS.values()]
+    names = [*METEOROLOGY_COLUMNS.values(), *SUBSTITUTES.values(), *FLUX_COLUMNS.values()]
     names += [f"{name}_QC" for name in names]
     return tuple(name for name in (*names, *UNCERTAINTY_COLUMNS.values()) if name in sheet.columns)
 
@@ -123,7 +141,12 @@ def _unfit(sheet: Sheet) -> str:
             "no column TIMESTAMP_START or TIMESTAMP: give a table of ONEFlux (FLUXNET, AmeriFlux or ICOS, comma "
             "separated, names of the columns in the first line)"
         )
-    if not any(name in sheet.columns for name in ("TA_F", *FLUX_COLUMNS.values())):
+    if not any(name in sheet.columns for name in _FILLED):
+        if any(re.fullmatch(r"(TA|LE|H|NETRAD|USTAR)(_\d+)*", name) for name in sheet.columns):
+            return (
+                "has what was measured, with gaps, as AmeriFlux BASE and ICOS's FLUXES and METEO: give the network's "
+                "FLUXNET product"
+            )
         return "has none of TA_F, LE_F_MDS, H_F_MDS: give the FULLSET, SUBSET or FLUXMET table"
     row = dict(zip(sheet.columns, sheet.first_row, strict=False))
     match = _STAMP.fullmatch(row.get(stamp, ""))

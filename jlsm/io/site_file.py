@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -35,6 +36,7 @@ RANGES = {
 }
 """The numbers a site file may have, with their ranges."""
 
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}(?:[T ].*)?")
 _TEXTS = ("soil_texture", "igbp")
 LARGEST_LAI = 15.0  # m2 m-2
 LARGEST_LAI_FILE = 20_000_000  # bytes
@@ -121,7 +123,11 @@ def _read_lai(path: Path) -> tuple[np.ndarray, np.ndarray]:
         lines = [line.split(",") for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
         if lines and not lines[0][0].strip()[:1].isdigit():
             lines = lines[1:]
-        dates = np.array([line[0].strip() for line in lines], dtype="datetime64[D]")
+        texts = [line[0].strip() for line in lines]
+        other = next((text for text in texts if not _DATE.fullmatch(text)), None)
+        if other is not None:  # NumPy understands more: 2001, 20010101 as years, "today"
+            raise ValueError(f"{other[:40]!r} is no date")
+        dates = np.array(texts, dtype="datetime64[D]")
         values = np.array([float(line[1]) for line in lines])
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}): check the path of lai_file") from error

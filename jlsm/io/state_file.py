@@ -45,15 +45,17 @@ def save_state(
         overwrite: replace a file that is there, whatever it is; without it, only a saved state is replaced.
 
     Raises:
-        InputError: the path cannot be written, or a file that is no saved state lies there.
+        InputError: the path cannot be written, a file that is no saved state lies there, or ``load_state`` would refuse
+            the state.
     """
+    fields = {name: np.asarray(getattr(state, name)) for name in _names()}
+    _check(os.fspath(path), fields)
     target = check_writable(path, None if overwrite else is_state, "saved state of jlsm", OVERWRITE)
     attributes = {"kind": _KIND, "jlsm_version": package_version(), "description": description}
     if site is not None:
         attributes["site_code"] = _codes(site)
     if forcing is not None:
         attributes |= {"time": _times(forcing, end=True), "time_zone": "local standard time"}
-    fields = {name: np.asarray(getattr(state, name)) for name in _names()}
     with whole_file(target) as part, netCDF4.Dataset(part, "w") as dataset:
         dataset.setncatts(attributes | {_DIGEST: digest(attributes, fields)})
         for name, values in fields.items():

@@ -66,9 +66,26 @@ def list_sheets(path: str | os.PathLike) -> list[Sheet]:
             raise InputError(f"{name}: is a spreadsheet: save it as CSV (comma separated values)")
         tables = [member for member in members if member.lower().endswith(".csv")]
         if not tables:
-            raise InputError(f"{name}: holds no .csv file: give the zip of a network's data product, or a table")
+            raise InputError(f"{name}: holds no .csv file{_instead(members)}")
         sheets = [_look_at(Path(name), member, strict=False) for member in tables]
         return [sheet for sheet in sheets if sheet.columns]
+
+
+def spreadsheets(path: str | os.PathLike) -> list[str]:
+    """The spreadsheets in a zip, which are not read; none in any other file."""
+    with in_one_line(os.fspath(path), "a table"):
+        names = member_names(path) if first_bytes(path)[:4] == ZIP else []
+        return [name for name in names if name.lower().endswith(".xlsx")]
+
+
+def _instead(members: list[str]) -> str:
+    """What a zip without tables holds, and what to do with it."""
+    for ending, remedy in ((".zip", "unpack it and convert those"), (".xlsx", "save that as CSV")):
+        others = [member for member in members if member.lower().endswith(ending)]
+        if others:
+            shown = " ".join(others[0].split())[:200]
+            return f", but {shown}{f' and {len(others) - 1} more' if len(others) > 1 else ''}: {remedy}"
+    return ": give the zip of a network's data product, or a table"
 
 
 def _look_at(path: Path, member: str, strict: bool) -> Sheet:

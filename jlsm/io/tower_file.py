@@ -132,14 +132,37 @@ class TowerFile:
         )
         return converted
 
-    def scalar(self, variable: str) -> float:
-        """A single number, NaN where it is missing."""
+    def place_number(self, variable: str, expected: str) -> float:
+        """A single number of the site in the unit ``expected``, NaN where it is missing; a conversion is announced.
+
+        Raises:
+            InputError: several numbers, a unit that is not understood or measures something else.
+        """
+        key = (variable, expected)
+        if key not in self._quantities:  # as in ``quantity``
+            self._quantities[key] = np.asarray([self._converted_number(variable, expected)])
+        return float(self._quantities[key][0])
+
+    def _converted_number(self, variable: str, expected: str) -> float:
         values = self.numbers(variable).reshape(-1)
         if values.size != 1:
             raise InputError(
                 f"{self.name}: {variable} has {values.size} values: a tower's file holds one site; select one cell"
             )
-        return float(values[0])
+        value, unit = float(values[0]), self.attribute(variable, "units").strip()
+        try:
+            converted = units.convert_place(value, unit, expected)
+        except units.UnitError as error:
+            raise InputError(
+                f"{self.name}: {variable} has units {unit[:40]!r}, {error}, expected {expected!r}: correct it"
+            ) from error
+        if converted != value and np.isfinite(value):
+            warnings.warn(
+                f"{self.name}: {variable} = {value:g} {unit} is {converted:g} {expected}: as its units attribute says",
+                RepairWarning,
+                stacklevel=5,
+            )
+        return converted
 
     def text(self, variable: str) -> str:
         """A text variable (char array, string, padded bytes, or a number) without its padding; empty where absent."""

@@ -2,7 +2,8 @@
 
 Met: TA_F, VPD_F ... become Tair, Qair (from VPD and the model's own saturation) ...; flags keep their codes, but for
 ERA's 2, which is 4 (2 is a filling of medium quality, as in ``<VAR>_F_MDS_QC`` and in PLUMBER2). Flux: LE_F_MDS,
-H_F_MDS ... become Qle, Qh ...; the random uncertainty (LE_RANDUNC) is ``Qle_uc``. Daily tables give fluxes only, whose
+H_F_MDS ... become Qle, Qh ...; the random uncertainty (LE_RANDUNC) is ``Qle_uc``, the joint one of the corrected flux
+``Qle_cor_uc``. Daily tables give fluxes only, whose
 flags stay shares and say so (``flag_kind``).
 """
 
@@ -28,7 +29,7 @@ from jlsm.io.checks import (
 )
 from jlsm.io.gap_filling import monthly_course
 from jlsm.io.names import igbp_class
-from jlsm.io.oneflux import FLUX_COLUMNS, METEOROLOGY_COLUMNS, UNCERTAINTY_COLUMNS, Table
+from jlsm.io.oneflux import FLUX_COLUMNS, METEOROLOGY_COLUMNS, SUBSTITUTES, UNCERTAINTY_COLUMNS, Table
 from jlsm.io.site_file import SiteChanges
 from jlsm.io.site_table import plumber2_utc_offset
 from jlsm.io.sun import check_clock
@@ -142,12 +143,15 @@ def met_contents(table: Table, place: Place, *, sun_check: bool) -> TowerContent
     _check_all_is_there(table, place)
     series: dict[str, np.ndarray] = {}
     for name in (*_NEEDED, "CO2air", "RH"):
-        if METEOROLOGY_COLUMNS[name] in table.columns:
+        if table.column(name) in table.columns:
             values = _meteorology(table, name)
             if name in _NEEDED:
                 series[name] = check_range(table.name, name, values, table.times)
             else:
                 _take_optional(table, name, values, series)
+    for name, column in SUBSTITUTES.items():
+        if table.column(name) == column:
+            _warn(f"{table.name}: {METEOROLOGY_COLUMNS[name]} has no value: {name} is {column}, computed, not measured")
     _warn_of_gaps(table, {name: series[name] for name in _NEEDED})
     series["Qair"] = _humidity(table, series)
     finite = {name: series[name][np.isfinite(series[name])] for name in ("Precip", "SWdown")}
@@ -158,7 +162,7 @@ def met_contents(table: Table, place: Place, *, sun_check: bool) -> TowerContent
     rows = {}
     for name, values in series.items():
         flags = _meteorology_flags(table, name)
-        comment = {"original_name": METEOROLOGY_COLUMNS[name]} if name in METEOROLOGY_COLUMNS else {}
+        comment = {"original_name": table.column(name)} if name in METEOROLOGY_COLUMNS else {}
         rows[name] = TowerSeries(values, RULES[name].unit, {"long_name": _LONG_NAMES[name], **comment}, flags)
     if place.monthly_lai is not None:
         course = monthly_course(place.monthly_lai, table.times)
@@ -186,11 +190,16 @@ def flux_contents(table: Table, place: Place) -> TowerContents | None:
         rows[name] = TowerSeries(factor * values, unit, attributes, flags)
         spread = table.columns.get(UNCERTAINTY_COLUMNS.get(name, ""))
         if spread is not None and np.isfinite(spread).any():
-            text = f"random uncertainty of {_LONG_NAMES[name]}, standard deviation"
+            kind = "joint" if "JOINT" in UNCERTAINTY_COLUMNS[name] else "random"
+            text = f"{kind} uncertainty of {_LONG_NAMES[name]}, standard deviation"
             names = {"long_name": text, "original_name": UNCERTAINTY_COLUMNS[name]}
             rows[f"{name}_uc"] = TowerSeries(spread, unit, names)
     if not {"Qle", "Qh", "Qg", "Rnet"} & set(rows):
         return None
+    lacking = [name for name in ("Qle", "Qh") if name not in rows]
+    if lacking:
+        columns = " and ".join(FLUX_COLUMNS[name] for name in lacking)
+        _warn(f"{table.name}: {columns} without a value: the Flux file has no {' and no '.join(lacking)}")
     return _contents(table, place, rows, "Flux")
 
 
@@ -212,8 +221,8 @@ def _contents(table: Table, place: Place, rows: dict[str, TowerSeries], kind: st
 
 def _check_all_is_there(table: Table, place: Place) -> None:
     """Raise InputError with all that is missing, and the lines that would tell it."""
-    columns = [METEOROLOGY_COLUMNS[name] for name in _NEEDED]
-    columns = [name for name in columns if name not in table.columns or not np.isfinite(table.columns[name]).any()]
+    lacking = [name for name in _NEEDED if not table.has_values(table.column(name))]
+    columns = [f"{table.column(name)}{f' or {SUBSTITUTES[name]}' if name in SUBSTITUTES else ''}" for name in lacking]
     facts = place.missing()
     problems = []
     if columns:
@@ -227,14 +236,14 @@ def _check_all_is_there(table: Table, place: Place) -> None:
         )
     if problems:
         raise InputError(f"{table.name}: {'; '.join(problems)}")
-    lacking = [f"{name} ({default})" for name, default in _USEFUL.items() if name not in place.numbers]
-    if lacking:
-        _warn(f"{table.name}: nothing tells {', '.join(lacking)}: a model run will take what stands in brackets")
+    assumed = [f"{name} ({default})" for name, default in _USEFUL.items() if name not in place.numbers]
+    if assumed:
+        _warn(f"{table.name}: nothing tells {', '.join(assumed)}: a model run will take what stands in brackets")
 
 
 def _meteorology(table: Table, name: str) -> np.ndarray:
     """A variable of the Met file in its unit."""
-    values = table.columns[METEOROLOGY_COLUMNS[name]]
+    values = table.columns[table.column(name)]
     if name == "Tair":
         return values + FREEZING_POINT
     if name == "Psurf":
@@ -291,6 +300,8 @@ def _meteorology_flags(table: Table, name: str) -> np.ndarray | None:
     if not column:
         return _flags_of_unfilled(table, METEOROLOGY_COLUMNS[name]) if name == "RH" else None
     codes = _codes(table, column)
+    if table.column(name) in SUBSTITUTES.values():
+        codes = np.maximum(codes, 1.0)  # 0 says that what it was computed from is measured
     return np.where(codes == 2.0, 4.0, codes) if column.endswith("_F_QC") else codes
 
 

@@ -14,7 +14,8 @@ import numpy as np
 UNITS: dict[str, str] = {
     "w": "watt", "watt": "watt", "watts": "watt", "kw": "kilowatt", "mw": "megawatt",
     "j": "joule", "kj": "kilojoule", "mj": "megajoule",
-    "m": "meter", "cm": "centimeter", "mm": "millimeter", "km": "kilometer", "ft": "foot", "in": "inch",
+    "m": "meter", "meter": "meter", "meters": "meter", "metre": "meter", "metres": "meter",
+    "cm": "centimeter", "mm": "millimeter", "km": "kilometer", "ft": "foot", "in": "inch",
     "inch": "inch", "mile": "mile", "miles": "mile",
     "kg": "kilogram", "g": "gram", "mg": "milligram",
     "s": "second", "sec": "second", "min": "minute", "h": "hour", "hr": "hour", "hour": "hour",
@@ -33,6 +34,11 @@ UNITS: dict[str, str] = {
 
 _WHOLE = {"mph": "mile/h", "kph": "km/h", "w/m2": "w m-2", "ppmv": "ppm", "umolco2mol-1": "ppm"}
 """Spellings that are not products of units."""
+
+_DEGREES = re.compile(r"(?:(?:decimal\s*)?deg(?:ree)?s?|°)?\s*(n|north|e|east|s|south|w|west)?(?:\s*\(.*\))?")
+"""units of latitude and longitude; ``plain`` has taken the underscore of degrees_north away"""
+_ABOVE = re.compile(r"\s*(?:a\.?\s?[sg]\.?\s?l\.?|above\b.*)$", re.IGNORECASE)
+"""what some files add to metres: m a.s.l."""
 
 _FACTOR = re.compile(r"([a-zµμ%]+|1(?![0-9])|-(?![0-9]))(?:\^|\*\*)?([+-]?\d+)?")
 _NUMBER = re.compile(r"(\d+)(?=[a-z])")
@@ -93,6 +99,29 @@ def convert(values: np.ndarray, unit: str, expected: str) -> np.ndarray:
         return values * one.to(wanted.units).magnitude
     except error_of_pint as error:
         raise UnitError("a unit of something else") from error
+
+
+def convert_place(value: float, unit: str, expected: str) -> float:
+    """A number of a site: a length in m, or degrees that count to the north and to the east.
+
+    Raises:
+        UnitError: ``unit`` is none of a length, or of latitude or longitude.
+
+    Example:
+        >>> convert_place(300.0, "cm", "m"), convert_place(35.0, "degrees_south", "degrees_north")
+        (3.0, -35.0)
+    """
+    if not unit.strip():
+        return value
+    if expected == "m":
+        return float(convert(np.asarray([value]), _ABOVE.sub("", unit), "m")[0])
+    match = _DEGREES.fullmatch(plain(unit).replace("degn", "deg n"))
+    if match is None:
+        raise UnitError("a unit that is not known here")
+    side = (match[1] or expected.removeprefix("degrees_"))[0]
+    if side not in ("ns" if expected == "degrees_north" else "ew"):
+        raise UnitError("a unit of something else")
+    return -value if side in "sw" else value
 
 
 def same(unit: str, expected: str) -> bool:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+import functools
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +15,22 @@ from jlsm.forcing import Forcing, Site
 from jlsm.parameters import PARAMETERS, Parameters, check_parameter_values, get_parameter
 
 Tree = TypeVar("Tree")
+Door = TypeVar("Door", bound=Callable[..., Any])
+
+
+def checked(run: Door) -> Door:
+    """A function of parameters, forcing, site and more that checks these three before it starts.
+
+    ``inspect.unwrap`` gives it without: for who has checked them, or keeps them in bounds itself.
+    """
+
+    @functools.wraps(run)
+    def door(params: Parameters, forcing: Forcing, site: Site, *others: Any, **options: Any) -> Any:
+        params, forcing, site = in_one_precision((params, forcing, site), forcing)
+        check_arguments(params, forcing, site)
+        return run(params, forcing, site, *others, **options)
+
+    return cast(Door, door)
 
 
 def check_arguments(params: Parameters, forcing: Forcing, site: Site) -> None:

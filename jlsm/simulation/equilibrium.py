@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from inspect import unwrap
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -9,12 +11,13 @@ import jax.numpy as jnp
 from jlsm.constants import DAY
 from jlsm.forcing import Forcing, Site
 from jlsm.parameters import Parameters
-from jlsm.simulation.checks import check_arguments, in_one_precision
+from jlsm.simulation.checks import checked
 from jlsm.simulation.layout import split_series
 from jlsm.simulation.run import run_checked
 from jlsm.state import State, initial_state
 
 
+@checked
 def spin_up(
     params: Parameters,
     forcing: Forcing,
@@ -38,20 +41,6 @@ def spin_up(
     Raises:
         InputError: as ``simulate``.
     """
-    params, forcing, site = in_one_precision((params, forcing, site), forcing)
-    check_arguments(params, forcing, site)
-    return spin_up_checked(params, forcing, site, years, state, solver)
-
-
-def spin_up_checked(
-    params: Parameters,
-    forcing: Forcing,
-    site: Site,
-    years: float | int = 3,
-    state: State | None = None,
-    solver="converged",
-) -> State:
-    """``spin_up`` for arguments that ``check_arguments`` has seen, or for a search that keeps them in bounds itself."""
     if state is None:
         state = initial_state(
             jnp.mean(forcing.Tair, axis=0), jnp.broadcast_to(params.soil.porosity, forcing.Tair.shape[1:])
@@ -63,3 +52,7 @@ def spin_up_checked(
     for _ in range(int(-(-years * year // first.steps))):
         _, state = run_checked(now, first, site, state, fields=("Qle",), solver=solver)
     return state
+
+
+spin_up_checked = unwrap(spin_up)
+"""``spin_up`` for arguments that ``check_arguments`` has seen, or for a search that keeps them in bounds itself"""

@@ -18,13 +18,13 @@ from typing import Any
 import numpy as np
 
 from jlsm.errors import InputError
-from jlsm.files import check_writable, discard, part_of, remove_leftovers
+from jlsm.files import check_writable, discard, part_of
 from mdpl.data.climate import FIVE_CROPS, site_climate
 from mdpl.data.flux_tower import observe
 from mdpl.data.pairs import FLUX_LONG_NAMES, synthetic_forcing, synthetic_site, write_flux, write_met, write_truth
 from mdpl.data.truth import SEED, hidden_truth
 from mdpl.data.weather import Weather, generate_weather
-from mdpl.files import ProgressReport, locked, write_whole
+from mdpl.files import ProgressReport, alone, locked, write_whole
 
 FIRST_YEAR, LAST_YEAR = 2001, 2004
 """one year to settle, two to train on, one to test"""
@@ -51,32 +51,26 @@ def five_crops_synthetic(progress: ProgressReport | None = None) -> Path:
     folder = cache_folder() / f"five_crops_synthetic-{content_key()}"
     if is_complete(folder):
         return folder
-    making = _temporary_folder(folder)
+    report = progress or (lambda text, done, total: None)
+    with alone(folder, lambda text: report(text, 0, None)):
+        if not is_complete(folder):
+            _make_complete(folder, report)
+    return folder
+
+
+def _make_complete(folder: Path, report: ProgressReport) -> None:
+    """Make the set in a folder of this process alone; it gets its name when it is complete."""
+    making = part_of(folder)
+    discard(making)
     try:
-        write_synthetic(making, progress=progress)
+        write_synthetic(making, progress=report)
         try:
             making.rename(folder)
-        except OSError:  # it is there: incomplete, or another process was faster with the same content
+        except OSError:  # it is there and incomplete
             for file in making.glob("*.nc"):
                 file.replace(folder / file.name)
     finally:
         discard(making)
-    return folder
-
-
-def _temporary_folder(folder: Path) -> Path:
-    """A folder of this process alone, in which the set is made; it gets its name when it is complete."""
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        remove_leftovers(folder.parent)
-        part = part_of(folder)
-        discard(part)
-        part.mkdir()
-        return part
-    except OSError as error:
-        raise InputError(
-            f"{folder.parent}: cannot be written ({error.strerror}): set MDPL_CACHE to a folder of yours"
-        ) from error
 
 
 def cache_folder() -> Path:

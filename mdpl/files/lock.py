@@ -13,14 +13,15 @@ import os
 import socket
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from jlsm.errors import InputError
-from jlsm.files import discard, host_token, is_alive, part_of
+from jlsm.files import discard, host_token, is_alive, part_of, remove_leftovers
 
 try:
     import fcntl
@@ -30,11 +31,20 @@ except ImportError:  # not on Windows
 LOCK_FILE = ".mdpl-lock"
 BEAT, SILENCE = 30.0, 300.0
 """s between two signs of life, and after which a holder on another machine counts as gone"""
+LOOKS = 0.5
+"""s between two looks of who waits"""
 _held: set[Path] = set()
 
 
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
+class _BusyError(Exception):
+    """Another process has the lock; what its text says of it, empty where it says nothing."""
+
+    def __init__(self, holder: dict[str, Any]) -> None:
+        super().__init__(holder)
+        self.holder = holder
+
+
+def locked(folder: Path) -> AbstractContextManager[None]:
     """Nobody else writes in a folder while the block runs; within one process, locks of one folder nest.
 
     Args:
@@ -43,16 +53,59 @@ def locked(folder: Path) -> Iterator[None]:
     Raises:
         InputError: another process is at work there, or the folder cannot be written.
     """
+
+    def refuse(holder: dict[str, Any]) -> None:
+        raise InputError(_busy(path, holder))
+
     path = folder.resolve() / LOCK_FILE
+    return _holding(path, refuse, "choose another folder (-o)")
+
+
+@contextmanager
+def alone(product: Path, told: Callable[[str], object]) -> Iterator[None]:
+    """Nobody else makes a file or folder of the cache while the block runs: who comes second waits.
+
+    Inside, look first whether the product is there now. Locks of different products do not touch each other; a process
+    that is killed stops nobody.
+
+    Args:
+        product: what is made; the folder around it is made where there is none, and freed of what killed processes
+            left there.
+        told: called again and again while this process waits, with who is at work.
+
+    Raises:
+        InputError: the folder cannot be written.
+    """
+
+    def wait(holder: dict[str, Any]) -> None:
+        told(f"waiting for {_name(holder)}, at work on the same")
+        time.sleep(LOOKS)
+
+    remedy = "set MDPL_CACHE to a folder of yours"
+    try:
+        product.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{product.parent}: cannot be written ({error.strerror}): {remedy}") from error
+    with _holding(product.parent.resolve() / f".{product.name}.lock", wait, remedy):
+        remove_leftovers(product.parent)
+        yield
+
+
+@contextmanager
+def _holding(path: Path, busy: Callable[[dict[str, Any]], object], remedy: str) -> Iterator[None]:
+    """Have the lock file ``path``, calling ``busy`` with the holder as long as another process has it."""
     if path in _held:
         yield
         return
     try:
-        descriptor = _acquire(path)
-    except InputError:
-        raise
+        while True:
+            try:
+                descriptor = _acquire(path)
+                break
+            except _BusyError as error:
+                busy(error.holder)
     except OSError as error:
-        raise InputError(f"{folder}: cannot be written ({error.strerror}): choose another folder (-o)") from error
+        raise InputError(f"{path.parent}: cannot be written ({error.strerror}): {remedy}") from error
     _held.add(path)
     stop = threading.Event()
     threading.Thread(target=_beat, args=(path, stop), daemon=True).start()
@@ -75,7 +128,7 @@ def _acquire(path: Path) -> int:
                 continue
             holder = _holder(path)
             if holder and not _is_gone(path, holder, shared):
-                raise InputError(_busy(path, holder))
+                raise _BusyError(holder)
             text = {"pid": os.getpid(), "machine": host_token(), "host": socket.gethostname(),
                     "since": datetime.now(UTC).isoformat(timespec="seconds"), "command": _command()}  # fmt: skip
             os.ftruncate(descriptor, 0)
@@ -87,13 +140,13 @@ def _acquire(path: Path) -> int:
 
 
 def _kernel_lock(descriptor: int, path: Path) -> bool:
-    """Whether the kernel gave its lock; False where the file system keeps none. Raises InputError: another has it."""
+    """Whether the kernel gave its lock; False where the file system keeps none. Raises _BusyError: another has it."""
     if fcntl is None:
         return False
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
-        raise InputError(_busy(path, _holder(path))) from error
+        raise _BusyError(_holder(path)) from error
     except OSError:
         return False
     return True
@@ -135,6 +188,12 @@ def _busy(path: Path, holder: dict[str, Any]) -> str:
         f"{path.parent}: process {holder['pid']} on {holder.get('host')} is at work there since {holder.get('since')} "
         f"({holder.get('command')}): wait for it, or choose another folder (-o){remedy}"
     )
+
+
+def _name(holder: dict[str, Any]) -> str:
+    if not holder:
+        return "another process"
+    return f"process {holder['pid']} on {holder.get('host')} ({holder.get('command')}, since {holder.get('since')})"
 
 
 def _command() -> str:

@@ -13,6 +13,7 @@ from jlsm.errors import InputError
 from mdpl.scores.metrics import Scores, scores
 from mdpl.towers.intervals import TimeAxis, align, means_at
 from mdpl.towers.observations import CORRECTED, SCORED_FLUXES, TARGETS, Observations, load_observations
+from mdpl.towers.place import check_same_place, place_of
 
 
 @dataclass(frozen=True)
@@ -140,9 +141,13 @@ def evaluate_file(
         model_file: ALMA NetCDF output.
         flux_file: PLUMBER2-style Flux file.
         first, last: ISO dates (inclusive) that limit the compared steps; empty for no limit.
+
+    Raises:
+        InputError: a file that cannot be read, files of different towers, no measured step of the run.
     """
     model, model_time = load_model_fluxes(model_file)
     observations = load_observations(flux_file)
+    check_same_place(place_of(model_file, "model output"), place_of(flux_file, "Flux"))
     times = observations.time.datetimes()
     mask = np.ones(times.shape, bool)
     try:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -18,7 +19,7 @@ from flax import nnx
 
 from jlsm.errors import InputError
 from jlsm.parameters import PARAMETERS, default_parameters
-from mdpl.files import write_text
+from mdpl.files import alone, write_text
 from mdpl.model_paths import ModelPath, lsm_path
 from mdpl.surrogate.network import Sizes, Surrogate, SurrogateNetwork, inputs, load_surrogate, with_card
 from mdpl.surrogate.runs import SURROGATE_FLUXES, DataSettings, Runs, make_runs, runs_key
@@ -291,7 +292,8 @@ def train_or_load_surrogate(
 ) -> Surrogate:
     """A surrogate for these sites and parameters, from ``cache`` if one was trained there with the same settings.
 
-    Writes ``surrogate_<key>.npz`` and its card, ``.json`` and ``.md``.
+    Writes ``surrogate_<key>.npz`` and its card, ``.json`` and ``.md``. Where another process is training the same one,
+    this one waits for it, and says so.
 
     Args:
         teacher: what is imitated; None is the land surface model.
@@ -304,9 +306,25 @@ def train_or_load_surrogate(
     text = runs_key(towers, keys, data) + repr(sorted(asdict(settings).items())) + str(unseen_site)
     name = hashlib.sha256(text.encode()).hexdigest()[:16]
     file = Path(cache) / f"surrogate_{name}.npz"
-    if file.exists():
-        return load_surrogate(file)
-    runs = make_runs(lsm_path() if teacher is None else teacher, towers, keys, data, Path(cache), progress)
+    with nullcontext() if file.exists() else alone(file, lambda text: progress(text, 0.0)):
+        if file.exists():
+            return load_surrogate(file)
+        runs = make_runs(lsm_path() if teacher is None else teacher, towers, keys, data, Path(cache), progress)
+        surrogate = _judged_surrogate(towers, runs, settings, unseen_site, progress)
+        write_text(file.with_suffix(".json"), json.dumps(surrogate.card, indent=1))
+        write_text(file.with_suffix(".md"), card_text(surrogate))
+        surrogate.save(file)  # last: it says that all are there
+        return surrogate
+
+
+def _judged_surrogate(
+    towers: list[Tower],
+    runs: Runs,
+    settings: TrainingSettings,
+    unseen_site: bool,
+    progress: Callable[[str, float], None],
+) -> Surrogate:
+    """A surrogate of ``runs`` with its skill on its card."""
     surrogate = fit(towers, runs, settings, progress=progress)
     scores = [row for split in ("draws", "year") for row in skill(surrogate, towers, runs, split)]
     if unseen_site and len(towers) > 1:
@@ -314,11 +332,7 @@ def train_or_load_surrogate(
         other = fit(towers, runs, settings, leave_out=last, progress=progress)
         for row in skill(other, towers, runs, "year", only_site=last):
             scores.append(row | {"split": f"site {towers[last].label}"})
-    surrogate = with_card(surrogate, surrogate.card | {"scores": scores})
-    surrogate.save(file)
-    write_text(file.with_suffix(".json"), json.dumps(surrogate.card, indent=1))
-    write_text(file.with_suffix(".md"), card_text(surrogate))
-    return surrogate
+    return with_card(surrogate, surrogate.card | {"scores": scores})
 
 
 def ablation(

@@ -19,6 +19,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,7 @@ from jlsm.forcing import METEOROLOGY, Forcing, stack_sites
 from jlsm.outputs import Outputs
 from jlsm.parameters import Parameters, default_parameters
 from jlsm.state import initial_state
-from mdpl.files import read_archive, write_archive
+from mdpl.files import alone, read_archive, write_archive
 from mdpl.model_paths import ModelPath, at_columns
 from mdpl.surrogate.network import MEMORY_ITEMS
 from mdpl.towers.intervals import DAY
@@ -129,16 +130,32 @@ def make_runs(
     Args:
         path: the teacher, ``lsm_path()``.
         keys: parameters to vary (``select_parameters`` gives them).
-        cache: folder; an earlier result for the same input is read from it, a new one is written there.
+        cache: folder; an earlier result for the same input is read from it, a new one is written there. Where another
+            process is making it, this one waits.
         progress: called with what is going on and the share that is done.
 
     Raises:
         InputError: a record of less than three pieces of ``year_days``; time steps that differ or do not divide a day;
-            a cached file that cannot be read.
+            a cached file that cannot be read; a cache that cannot be written.
     """
-    file = None if cache is None else cache / f"runs_{runs_key(towers, keys, settings)}.npz"
-    if file is not None and file.exists():
-        return load_runs(file)
+    if cache is None:
+        return _new_runs(path, towers, keys, settings, progress)
+    file = cache / f"runs_{runs_key(towers, keys, settings)}.npz"
+    with nullcontext() if file.exists() else alone(file, lambda text: progress(text, 0.0)):
+        if file.exists():
+            return load_runs(file)
+        runs = _new_runs(path, towers, keys, settings, progress)
+        _save(file, runs)
+        return runs
+
+
+def _new_runs(
+    path: ModelPath,
+    towers: list[Tower],
+    keys: tuple[str, ...],
+    settings: DataSettings,
+    progress: Callable[[str, float], None],
+) -> Runs:
     steps_per_day = _steps_per_day(towers)
     years = [tower.forcing.steps // (settings.year_days * steps_per_day) for tower in towers]
     for tower, count in zip(towers, years, strict=True):
@@ -169,11 +186,7 @@ def make_runs(
     )
     model_steps = fluxes.shape[0] * site.size * (settings.burn_in_passes + 1)
     seconds = time.perf_counter() - begin
-    runs = Runs(active_keys, drawn, site, first, split, fluxes, memory, seconds, model_steps)
-    if file is not None:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        _save(file, runs)
-    return runs
+    return Runs(active_keys, drawn, site, first, split, fluxes, memory, seconds, model_steps)
 
 
 def _run(path, towers, defaults, sites, keys, drawn, site, first, settings, steps_per_day, progress):

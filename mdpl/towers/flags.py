@@ -21,6 +21,16 @@ LOWEST_SHARE = 0.75
 """of a day that must be measured or filled well for its mean to count, where flags are shares: assumed"""
 
 
+_DENIAL = re.compile(r"\b(?:not|no|non|un|never)[\s_-]*(?:measured|observ|original|good|ok)")
+_DOUBT = re.compile(
+    r"gap|fill|missing|bad|poor|suspect|doubt|question|reject|remov|invalid|fail|error|spike|outlier|out_of|out of|"
+    r"interpol|model|estimat|simulat|reanalys|replac|synthe|low[\s_-]*qual"
+)
+"""in a meaning that says measured too: ``bad_observation``, ``interpolated_from_measurements``"""
+MOST_DAILY_CODE = 10
+"""of a daily file without words; what is larger may be per cent"""
+
+
 class Flags(NamedTuple):
     """The flags of one variable."""
 
@@ -75,7 +85,9 @@ def measured_codes(flags: Flags) -> set[int]:
 
 def _says_measured(words: str) -> bool:
     """Whether a meaning is that of a measurement: ``measured``, ``observed``, ``original data``, ``good``, ``ok``."""
-    if re.search(r"\b(?:not|no|non|un|never)[\s_-]*(?:measured|observ|original|good|ok)|gap|fill|missing", words):
+    if re.search(r"\b(?:not|no|non|un|never)[\s_-]*(?:measured|observ|original|good|ok)", words) or _DOUBT.search(
+        words
+    ):
         return False
     return bool(re.search(r"measure|observ|original|\bgood|\bok\b|^pass", words))
 
@@ -100,6 +112,11 @@ def measured_steps(flags: Flags, *, daily: bool) -> tuple[Bool[np.ndarray, "time
         raise InputError(
             f"{flags.name}: {counts[0.0]} days with 0 and {counts[1.0]} with 1 may be codes (0 is measured) or shares "
             f"(1 is measured): say which by an attribute, flag_meanings = 'measured: 0' or flag_kind = '{SHARE_KIND}'"
+        )
+    if daily and not flags.meanings and not flags.ozflux and values.size and values.max() > MOST_DAILY_CODE:
+        raise InputError(
+            f"{flags.name}: values from {values.min():g} to {values.max():g} may be codes (0 is measured) or per cent "
+            f"(100 is measured): divide per cent by 100, or say by flag_meanings = 'measured: 0' that they are codes"
         )
     codes = measured_codes(flags)
     rule = " or ".join(str(code) for code in sorted(codes))

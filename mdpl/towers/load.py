@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,8 @@ from pathlib import Path
 from jlsm.errors import InputError, RepairWarning
 from jlsm.forcing import Forcing, Site
 from mdpl.towers.observations import Observations, load_observations
+from mdpl.towers.place import check_same_place, place_of
+from mdpl.towers.signs import check_signs
 
 
 @dataclass(frozen=True)
@@ -140,7 +143,13 @@ def load_usable_towers(
     for label, pair in zip(site_labels(files), files, strict=True):
         try:
             forcing, site = load_forcing(pair.met, lai=lai, site_file=pair.site_file, sun_check=sun_check)
-            towers.append(Tower(label, forcing, site, load_observations(pair.flux, float(site.utc_offset))))
+            check_same_place(place_of(pair.flux, "Flux"), place_of(pair.met, "Met"))
+            observations = load_observations(pair.flux, float(site.utc_offset))
+            against = check_signs(observations, forcing) if sun_check else ()
+            for line in against:
+                warnings.warn(f"{pair.flux}: {line}: kept", RepairWarning, stacklevel=2)
+            observations = dataclasses.replace(observations, notes=(*observations.notes, *against))
+            towers.append(Tower(label, forcing, site, observations))
         except InputError as error:
             left_out[pair.record] = str(error)
     return towers, left_out

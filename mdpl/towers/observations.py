@@ -205,10 +205,14 @@ def _uncertainty(file: TowerFile, variable: str, unit: str, notes: list[str]) ->
     if name not in file:
         return None
     try:
-        return file.quantity(name, unit)
+        spread = file.quantity(name, unit)
     except InputError as error:
         notes.append(f"{name}: left out ({str(error).removeprefix(f'{file.name}: ')})")
         return None
+    none = (spread <= 0.0) | (spread > LARGEST_FLUX)
+    if none.any():
+        notes.append(f"{name}: {int(none.sum())} values are no standard deviations ({spread[none][0]:g}), left out")
+    return np.where(none, np.nan, spread)
 
 
 def _measured(file: TowerFile, variable: str, daily: bool) -> tuple[np.ndarray | None, str]:

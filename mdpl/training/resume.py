@@ -26,6 +26,7 @@ def save_checkpoint(checkpoints: Checkpoints, problem: Problem, now: TrainingSta
     facts = {
         "settings": _settings(problem),
         "data": data_digest(problem),
+        "places": places_digest(problem),
         "version": package_version(),
         "path": problem.path.identity,
         "epoch": now.epoch,
@@ -89,6 +90,15 @@ def data_digest(problem: Problem) -> str:
     return digest.hexdigest()
 
 
+def places_digest(problem: Problem) -> str:
+    """SHA-256 of the sites' numbers and the default parameters that follow from their soil and vegetation."""
+    digest = hashlib.sha256()
+    for task in problem.tasks:
+        for leaf in jax.tree.leaves((task.runner.site, task.default)):
+            digest.update(np.ascontiguousarray(leaf).tobytes())
+    return digest.hexdigest()
+
+
 def _settings(problem: Problem) -> dict:
     settings = {key: value for key, value in vars(problem.config).items() if key != "output"}
     return json.loads(json.dumps(settings))
@@ -104,6 +114,12 @@ def _check_settings(problem: Problem, facts: Facts) -> None:
             )
     if facts["data"] != data_digest(problem):
         raise InputError("checkpoint: forcing or observations have changed since: start again with --overwrite")
+    places = places_digest(problem)
+    if facts.get("places", places) != places:  # 0.1.0 did not say
+        raise InputError(
+            "checkpoint: a site's place, soil or vegetation has changed since (site file, Met file): start again with "
+            "--overwrite"
+        )
     if facts.get("path", problem.path.identity) != problem.path.identity:
         raise InputError("checkpoint: of a training through another surrogate: start again with --overwrite")
     version = facts.get("version", package_version())  # 0.1.0 did not say

@@ -48,7 +48,7 @@ def met_series(steps: int, dt: float) -> dict[str, np.ndarray]:
     rain[5 : 5 + steps // 20] = 2e-4
     return {
         "Tair": 283.0 + 6.0 * np.cos((hour - 14.0) / 12.0 * np.pi),
-        "Qair": np.full(steps, 0.006),
+        "Qair": np.full(steps, 0.005),
         "Psurf": np.full(steps, 99000.0),
         "SWdown": 650.0 * sun,
         "LWdown": np.full(steps, 310.0),

@@ -20,7 +20,7 @@ import jlsm
 from jlsm import io
 from jlsm.command_line.app import app
 from jlsm.parameters import PARAMETERS
-from tests.jlsm.builders import fake_model, fake_outputs, met_series, write_met
+from tests.jlsm.builders import fake_model, fake_outputs, fake_state, met_series, write_met
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -102,6 +102,35 @@ def test_a_run_goes_on_from_a_saved_state(model, folder):
     done = jlsm_command("run", "m.nc", "--start", "2004-02-29", "-o", "b.nc", "--state", "s.nc", "--save-state", "s.nc")
     assert done.exit_code == 0, done.output
     assert float(io.load_state(folder / "s.nc").snow_mass) == 96.0  # the stand-in counts steps there
+
+
+def test_a_state_beyond_belief_costs_no_result(model, folder):
+    write_met(folder / "m.nc")
+    stream = model.stream
+
+    def cold(*arguments):
+        for steps, out, state in stream(*arguments):
+            yield steps, out, dataclasses.replace(state, ground_temperature=0.0 * state.ground_temperature)
+
+    model.stream = cold
+    done = run_unwatched("m.nc", "-o", "a.nc", "--save-state", "s.nc")
+    assert done.exit_code == 2 and "s.nc: state field ground_temperature = 0 K, believed from 150 to 400" in done.stderr
+    assert (folder / "a.nc").is_file() and not (folder / "s.nc").exists()
+
+
+def test_a_state_with_more_water_than_the_soil_holds_is_announced(model, folder):
+    """A state of another soil would pour metres of runoff in its first hours."""
+    write_met(folder / "m.nc")
+    state = fake_state()
+    wet = dataclasses.replace(state, soil_moisture=0.0 * state.soil_moisture + 0.6)
+    io.save_state(wet, folder / "s.nc")
+    options = ("--state", "s.nc", "--precision", "float64")
+    done = run_unwatched("m.nc", "-o", "a.nc", *options)
+    assert done.exit_code == 0
+    assert "soil moisture of up to 0.600 m3 m-3 is more than the pores of this soil hold (0.451)" in done.stderr
+    assert "2086 kg m-2 will run off" in done.stderr
+    io.save_state(state, folder / "s.nc")
+    assert "pores" not in run_unwatched("m.nc", "-o", "b.nc", *options).stderr
 
 
 def test_a_state_of_another_site_or_time_is_announced(model, folder):

@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 from jlsm import files, io
 from jlsm.command_line.app import app
 from jlsm.errors import InputError, RepairWarning
+from jlsm.io import state_file
 from jlsm.parameters import default_parameters
 from jlsm.state import State
 from tests.jlsm.builders import fake_outputs, fake_state, write_met
@@ -136,13 +137,19 @@ def test_a_full_disk_leaves_nothing(tmp_path):
         ("canopy_ice", 0.9, r"canopy_ice = 0.9 is more than canopy_water = 0"),
     ],
 )
-def test_a_state_beyond_belief_is_refused(tmp_path, field, value, words):
+def test_a_state_beyond_belief_is_refused(tmp_path, monkeypatch, field, value, words):
     state = fake_state()
     broken = dataclasses.replace(state, **{field: jnp.full_like(getattr(state, field), value)})
+    with pytest.raises(InputError, match=words) as refused:
+        io.save_state(broken, tmp_path / "s.nc")
+    assert not list(tmp_path.iterdir())
+    monkeypatch.setattr(state_file, "_check", lambda file, values: None)
     io.save_state(broken, tmp_path / "s.nc")
+    monkeypatch.undo()
     with pytest.raises(InputError, match=words) as error:
         io.load_state(tmp_path / "s.nc")
     assert "\n" not in str(error.value) and "spin up again" in str(error.value)
+    assert str(refused.value) == str(error.value), "the same line at writing and at reading"
 
 
 def test_every_field_has_a_range():

@@ -12,7 +12,7 @@ import orbax.checkpoint as ocp
 from mdpl.files import read_archive
 from mdpl.training.checkpoints import _old_digest
 
-NEW_FACTS = ("run", "version", "path")
+NEW_FACTS = ("run", "version", "path", "places")
 """what 0.1.0 did not say"""
 
 

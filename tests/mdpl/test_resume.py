@@ -102,6 +102,11 @@ def test_other_settings_or_data_are_refused(interrupted):
         run(interrupted, resume=True, seed=3)
     with pytest.raises(InputError, match="forcing or observations have changed"):
         run(interrupted, resume=True, sites=[make_tower({**TRUTH, "vegetation.vcmax25": 61.0}, days=365)])
+    (tower,) = towers()
+    for changes in ({"soil_texture": "sand"}, {"latitude": tower.site.latitude + 1.0}):
+        moved = dataclasses.replace(tower, site=dataclasses.replace(tower.site, **changes))
+        with pytest.raises(InputError, match="a site's place, soil or vegetation has changed since"):
+            run(interrupted, resume=True, sites=[moved])
 
 
 def spoil(step: Path) -> None:
