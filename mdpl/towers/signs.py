@@ -11,6 +11,7 @@ import numpy as np
 
 from jlsm.errors import InputError
 from jlsm.forcing import Forcing
+from mdpl.towers.intervals import DAY
 from mdpl.towers.observations import Observations, to_observed_interval
 
 LEAST_CORRELATION = -0.2
@@ -18,7 +19,9 @@ LEAST_CORRELATION = -0.2
 LEAST_STEPS = 100
 """measured intervals without which nothing is said"""
 SURE = ("Rnet", "Qle", "Qle_cor")
-"""fluxes that never go against the sun; Qh does over a field that its surroundings heat, and Qg by convention"""
+"""fluxes that never go against the sun of the hours; Qh does over a field that its surroundings heat, Qg by convention"""
+SURE_DAILY = ("Rnet",)
+"""of daily means: where summers are dry, Qle may be highest in winter"""
 _CONVENTIONS = {"Rnet": "downward", "Qg": "into the ground"}
 
 
@@ -30,7 +33,7 @@ def check_signs(observations: Observations, forcing: Forcing) -> tuple[str, ...]
         forcing: its weather.
 
     Raises:
-        InputError: net radiation or the latent heat flux goes against the sun; no overlap of the two records.
+        InputError: net radiation, or the latent heat flux of intervals shorter than a day, goes against the sun; no overlap of the two records.
     """
     sun, covered = to_observed_interval(np.asarray(forcing.SWdown, float), forcing, observations)
     notes = []
@@ -46,7 +49,7 @@ def check_signs(observations: Observations, forcing: Forcing) -> tuple[str, ...]
             f"{name} goes against the sun (correlation with SWdown {correlation:.2f} at {int(steps.sum())} measured "
             f"steps): it counts {_CONVENTIONS.get(name, 'upward')} here, and its sign seems to be the other one"
         )
-        if name in SURE:
+        if name in (SURE if observations.time.length < DAY else SURE_DAILY):
             raise InputError(f"{observations.file}: {line}: change it in the file, or set sun_check = 'ignore'")
         notes.append(line)
     return tuple(notes)
