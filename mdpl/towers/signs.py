@@ -19,7 +19,8 @@ LEAST_CORRELATION = -0.2
 LEAST_STEPS = 100
 """measured intervals without which nothing is said"""
 SURE = ("Rnet", "Qle", "Qle_cor")
-"""fluxes that never go against the sun of the hours; Qh does over a field that its surroundings heat, Qg by convention"""
+"""fluxes that never go against the sun of the hours; Qh does over a field that its surroundings heat, Qg by
+convention"""
 SURE_DAILY = ("Rnet",)
 """of daily means: where summers are dry, Qle may be highest in winter"""
 _CONVENTIONS = {"Rnet": "downward", "Qg": "into the ground"}
@@ -33,7 +34,8 @@ def check_signs(observations: Observations, forcing: Forcing) -> tuple[str, ...]
         forcing: its weather.
 
     Raises:
-        InputError: net radiation, or the latent heat flux of intervals shorter than a day, goes against the sun; no overlap of the two records.
+        InputError: net radiation, or the latent heat flux of intervals shorter than a day, goes against the sun; no
+            overlap of the two records.
     """
     sun, covered = to_observed_interval(np.asarray(forcing.SWdown, float), forcing, observations)
     notes = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -18,7 +19,7 @@ from tests.mdpl.fakes import make_forcing
 def test_where_summers_are_dry_daily_latent_heat_may_go_against_the_sun(name):
     days = np.arange(365)
     season = np.sin(2.0 * np.pi * (days - 80) / 365)
-    forcing = dataclasses.replace(make_forcing(365, dt=DAY), SWdown=200.0 + 100.0 * season)
+    forcing = dataclasses.replace(make_forcing(365, dt=DAY), SWdown=jnp.asarray(200.0 + 100.0 * season, jnp.float32))
     first = model_time(forcing).start
     observations = Observations("x.nc", TimeAxis(first, DAY), {name: FluxSeries(60.0 - 50.0 * season, days >= 0)})
     if name == "Rnet":
