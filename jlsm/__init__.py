@@ -5,7 +5,8 @@ This page is the table of contents:
 - input and output: ``load_forcing``, ``save_state``, ``load_state``; ``to_dataset`` (one site, as in result files)
 - as xarray, sites side by side: ``outputs_dataset``, ``parameters_dataset``
 - parameters: ``default_parameters``, ``PARAMETERS``, ``replace_parameters``, ``check_parameters``
-- running: ``simulate``, ``spin_up``, ``stream``, ``stack_sites``, ``initial_state``
+- running: ``simulate``, ``spin_up``, ``stream``, ``stack_sites``, ``initial_state``; on many devices: ``column_mesh``,
+  ``over_devices``, ``tangents_over_devices``
 - derivatives: ``Checkpointed``, ``ReverseOnly``; ``value_and_sensitivity``, ``sensitivities``, ``simulate_tangents``
 """
 
@@ -37,11 +38,14 @@ if TYPE_CHECKING:  # what editors and type checkers see; a test compares it with
     from jlsm.parameters import replace_parameters as replace_parameters
     from jlsm.simulation import Checkpointed as Checkpointed
     from jlsm.simulation import ReverseOnly as ReverseOnly
+    from jlsm.simulation import column_mesh as column_mesh
+    from jlsm.simulation import over_devices as over_devices
     from jlsm.simulation import sensitivities as sensitivities
     from jlsm.simulation import simulate as simulate
     from jlsm.simulation import simulate_tangents as simulate_tangents
     from jlsm.simulation import spin_up as spin_up
     from jlsm.simulation import stream as stream
+    from jlsm.simulation import tangents_over_devices as tangents_over_devices
     from jlsm.simulation import value_and_sensitivity as value_and_sensitivity
     from jlsm.state import State as State
     from jlsm.state import initial_state as initial_state
@@ -62,6 +66,9 @@ _HOME = {
     "write_dataset": "io",
     "Checkpointed": "simulation",
     "ReverseOnly": "simulation",
+    "column_mesh": "simulation",
+    "over_devices": "simulation",
+    "tangents_over_devices": "simulation",
     "simulate": "simulation",
     "spin_up": "simulation",
     "stream": "simulation",

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from jlsm.forcing import Site
 from jlsm.outputs import Outputs
@@ -30,7 +31,7 @@ class ModelPath(NamedTuple):
     """``simulate(params, forcing, site, state, fields=None) -> (Outputs, PathState)``: pure and differentiable,
     forcing ``[time, columns]``; ``fields`` names the outputs wanted (the others may be None)"""
     spin_up: Callable[..., PathState]
-    """``spin_up(params, forcing, site, years=...) -> PathState``"""
+    """``spin_up(params, forcing, site, years=..., mesh=None) -> PathState``, over the devices of a mesh"""
     default_parameters: Callable[[Site], Parameters] = default_parameters
     """parameters before anything is learned"""
     reverse: Callable[..., tuple[Outputs, PathState]] | None = None
@@ -58,6 +59,26 @@ def lsm_path() -> ModelPath:
 
     reverse = partial(run_checked, adjoint=ReverseOnly())
     return ModelPath(run_checked, spin_up_checked, reverse=reverse, tangents=simulate_tangents)
+
+
+def sharded(path: ModelPath, mesh: Mesh) -> ModelPath:
+    """The same path with its columns shared out over the devices of a mesh (``jlsm.column_mesh``).
+
+    Everything made of a path runs there then: training steps, runs of the record, Jacobians. Results agree but for
+    rounding.
+    """
+    from jlsm.simulation.devices import over_devices, tangents_over_devices
+
+    def shared_out(run: Callable[..., Any]) -> Callable[..., Any]:
+        # what a jit is keyed by must be hashable, which methods of a network are not
+        return over_devices(lambda *arguments, **options: run(*arguments, **options), mesh)
+
+    return path._replace(
+        simulate=shared_out(path.simulate),
+        spin_up=partial(path.spin_up, mesh=mesh),
+        reverse=path.reverse and shared_out(path.reverse),
+        tangents=path.tangents and tangents_over_devices(path.tangents, mesh),
+    )
 
 
 def at_columns(tree: Any, columns: np.ndarray | int) -> Any:

@@ -41,6 +41,7 @@ if "XLA_FLAGS" not in os.environ:
 gc.freeze()
 gc.set_threshold(100_000, 20, 100)
 jax.config.update("jax_enable_x64", True)
+jax.config.update("jax_num_cpu_devices", 8)  # for tests of runs on several; all others use the first
 # a failure must be found again by the next run, and compiling has no deadline
 hypothesis.settings.register_profile("jlsm", deadline=None, derandomize=True, max_examples=25)
 # .ci/long: other examples every time, and more of them

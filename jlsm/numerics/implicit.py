@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
@@ -58,18 +59,15 @@ def implicit_solve(
 def _solve(residual: Callable, options: NewtonOptions, in_rows: bool, start: Point, operands: PyTree, rows) -> Point:
     """``implicit_solve``; ``in_rows``: there are rows, and where ``rows`` is None all of them are wanted."""
     if in_rows and rows is not None:
-        return _row_by_row(residual, options, start, operands, rows)
+        return _some_rows(residual, options, start, operands, rows)
     if in_rows and start[0][0].size >= WIDE:
-        return jax.lax.platform_dependent(
-            start,
-            operands,
-            cpu=lambda start, operands: _row_by_row(residual, options, start, operands, start[0].shape[0]),
-            default=partial(newton, residual, options),
-        )
+        every = partial(_every_row, residual, options)
+        return jax.lax.platform_dependent(start, operands, cpu=every, default=partial(newton, residual, options))
     return newton(residual, options, start, operands)
 
 
-def _row_by_row(residual: Callable, options: NewtonOptions, start: Point, operands: PyTree, rows: Array | int) -> Point:
+def _some_rows(residual: Callable, options: NewtonOptions, start: Point, operands: PyTree, rows: Array | int) -> Point:
+    """The first ``rows`` rows, one after the other."""
     axes = start[0].ndim
 
     def one_row(number: Array | int, x: Point) -> Point:
@@ -84,11 +82,23 @@ def _row_by_row(residual: Callable, options: NewtonOptions, start: Point, operan
     return jax.lax.fori_loop(0, rows, one_row, start)
 
 
+def _every_row(residual: Callable, options: NewtonOptions, start: Point, operands: PyTree) -> Point:
+    """All rows, one after the other."""
+    rows, axes = start[0].shape[0], start[0].ndim
+    in_rows, common = eqx.partition(operands, lambda leaf: jnp.ndim(leaf) == axes)
+    in_rows = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (rows, *leaf.shape[1:])), in_rows)
+
+    def one_row(row: tuple[Point, PyTree]) -> Point:
+        return newton(residual, options, row[0], eqx.combine(row[1], common))
+
+    return jax.lax.map(one_row, (start, in_rows))
+
+
 @_solve.defjvp
 def _implicit_jvp(residual, options, in_rows, primals, tangents):
     start, operands, _ = primals
     _, operand_tangents, _ = tangents
-    x = tuple(checkpoint_name(v, SOLUTION) for v in _solve(residual, options, in_rows, start, operands, None))
+    x = tuple(checkpoint_name(v, SOLUTION) for v in newton(residual, options, start, operands))
     return x, _change_of_solution(residual, options, x, operands, operand_tangents)
 
 

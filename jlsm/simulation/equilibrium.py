@@ -7,11 +7,13 @@ from inspect import unwrap
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 
 from jlsm.constants import DAY
 from jlsm.forcing import Forcing, Site
 from jlsm.parameters import Parameters
 from jlsm.simulation.checks import checked
+from jlsm.simulation.devices import over_devices
 from jlsm.simulation.layout import split_series
 from jlsm.simulation.run import run_checked
 from jlsm.state import State, initial_state
@@ -25,6 +27,7 @@ def spin_up(
     years: float | int = 3,
     state: State | None = None,
     solver="converged",
+    mesh: Mesh | None = None,
 ) -> State:
     """State after running over the record, again and again, for about ``years`` years.
 
@@ -34,6 +37,8 @@ def spin_up(
     Args:
         years: length of the spin-up; 0 returns the start.
         state: where to start; None is a snow-free column at the mean air temperature.
+        solver: as of ``simulate``.
+        mesh: share the columns out over its devices (``column_mesh``); None: one device.
 
     Returns:
         State. Differentiable like any run.
@@ -49,8 +54,9 @@ def spin_up(
     first = forcing.window(0, min(year, forcing.steps))
     series, constant = split_series(params, forcing.Tair.shape[1:])
     now = eqx.combine(jax.tree.map(lambda leaf: leaf[: first.steps], series), constant)
+    run = run_checked if mesh is None else over_devices(run_checked, mesh)
     for _ in range(int(-(-years * year // first.steps))):
-        _, state = run_checked(now, first, site, state, fields=("Qle",), solver=solver)
+        _, state = run(now, first, site, state, fields=("Qle",), solver=solver)
     return state
 
 

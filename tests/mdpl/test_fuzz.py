@@ -314,6 +314,14 @@ def test_toml_files(folder, text):
                 assert np.isfinite(values).all() and (values >= info.lower).all() and (values <= info.upper).all(), key
 
 
+@pytest.mark.parametrize("text", [r'data = "\u0000"', r'sites = ["\u0000"]', r"[loss]" + "\n" + r'"\u0000" = 1.0'])
+def test_null_characters_in_texts(tmp_path, text):
+    """Found by ten thousand examples: the system refuses such a path, deep inside."""
+    (tmp_path / "config.toml").write_text(text)
+    with pytest.raises(InputError, match="a text holds a null character"):
+        load_config(tmp_path / "config.toml")
+
+
 @pytest.mark.parametrize("value", [float("inf"), float("nan"), 10**400])
 def test_settings_that_are_no_numbers(value):
     with pytest.raises(InputError, match="learning_rate"):

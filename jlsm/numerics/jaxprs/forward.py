@@ -15,6 +15,7 @@ from jaxtyping import PyTree
 
 from jlsm.numerics.jaxprs.dependence import depends_on
 from jlsm.numerics.jaxprs.elimination import push
+from jlsm.numerics.jaxprs.jax_internals import axes_of, varying
 from jlsm.numerics.jaxprs.packing import pack_tree
 from jlsm.numerics.jaxprs.pieces import scan_in_pieces
 from jlsm.numerics.time_loop import Scan
@@ -71,6 +72,8 @@ def scan_tangents(
         outputs = tuple(packed.unpack() for packed in outputs)
         return (state, of_state, count + 1), outputs
 
+    # zeros, too, vary from device to device, as what becomes of them does
+    of_state = jax.tree.map(lambda leaf, tangent: varying(tangent, axes_of(leaf)), state, of_state)
     start = (state, of_state, jnp.zeros((), jnp.int32))
     (end, of_end, _), (outputs, of_outputs) = jax.lax.scan(one_chunk, start, (rows, of_rows))
     return end, outputs, of_end, of_outputs

@@ -4,6 +4,7 @@
 - Their attributes: ``jaxpr.invars``, ``constvars``, ``outvars``, ``eqns``; ``equation.primitive``, ``invars``,
   ``outvars``, ``params``; ``variable.aval`` (with ``shape`` and ``dtype``), ``literal.val``; ``primitive.name``,
   ``bind``, ``multiple_results``; ``closed_jaxpr.jaxpr``, ``consts``.
+- ``manual_axis_type.varying`` of ``jax.typeof(x)`` (``vma`` in jax 0.8), and ``jax.lax.pcast`` (``pvary``).
 - The names of operations and of their settings: the constants and functions below.
 """
 
@@ -14,7 +15,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.core import Tracer
+from jax.core import AbstractValue, Tracer
 from jax.extend.core import Literal, Primitive
 from jaxtyping import Array
 
@@ -50,6 +51,32 @@ def linear_solver(name: str, settings: dict[str, Any], inputs: list[Any]) -> tup
 def is_same_type(name: str, settings: dict[str, Any], dtype) -> bool:
     """Whether an operation converts to the type that its input has already."""
     return name == "convert_element_type" and settings["new_dtype"] == dtype
+
+
+Axes = frozenset[str]
+"""axes of a mesh of devices"""
+
+
+def axes_of(x: Any) -> Axes:
+    """Along which axes a value (or a type) varies from device to device, inside ``jax.shard_map``."""
+    kind: Any = x if isinstance(x, AbstractValue) else jax.typeof(x)
+    if hasattr(kind, "manual_axis_type"):
+        return kind.manual_axis_type.varying
+    return kind.vma  # jax 0.8
+
+
+def zeros_of(kind: Any) -> Array:
+    """Zeros of a type."""
+    return varying(jnp.zeros(kind.shape, kind.dtype), axes_of(kind))
+
+
+def varying(x: Array, axes: Axes) -> Array:
+    """The value as one that varies along these axes, whether or not it does."""
+    missing = tuple(axes - axes_of(x))
+    if not missing:
+        return x
+    lax: Any = jax.lax
+    return lax.pcast(x, missing, to="varying") if hasattr(lax, "pcast") else lax.pvary(x, missing)
 
 
 def _slice(settings, x):

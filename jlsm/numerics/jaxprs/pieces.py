@@ -35,6 +35,7 @@ from jlsm.numerics.jaxprs.cutting import (
     touched,
     typical,
 )
+from jlsm.numerics.jaxprs.jax_internals import Axes, axes_of, varying
 from jlsm.numerics.jaxprs.operations import Computed, Operation, flatten, needed
 from jlsm.numerics.jaxprs.packing import Packed, pack_tree
 
@@ -96,6 +97,8 @@ class Pieces:
     def __init__(self, step: Callable[[PyTree, PyTree], tuple[PyTree, tuple]], carry: PyTree, row: PyTree):
         """Args: as of ``scan_in_pieces``; ``row`` is one of the rows."""
         start = (pack_tree(carry), jax.tree.map(jnp.asarray, row))
+        # what a branch that is never taken gives must vary from device to device as the other's results do
+        self._axes: Axes = frozenset().union(*map(axes_of, start[0].arrays))
         closed, shapes = jax.make_jaxpr(lambda carry, row: step(carry.unpack(), row), return_shape=True)(*start)
         self._structure = jax.tree.structure(shapes)
         self._outputs = jax.eval_shape(lambda trees: tuple(map(pack_tree, trees)), shapes[1])
@@ -113,11 +116,11 @@ class Pieces:
 
     def _evaluate_before(self, operations: list[Operation]) -> None:
         """What does not change from step to step, evaluated and packed."""
-        values = _Values({}, self._views)
+        values = _Values({}, self._views, self._axes)
         values.evaluate(operations)
         wanted = read_by((*self._operations, *self._views.values()), self._results)
         needed_later = [value for operation in operations for value in operation.outputs if value in wanted]
-        self._unchanging = _Values({}, {}).add(needed_later, values.pack(needed_later)).by_name
+        self._unchanging = _Values({}, {}, self._axes).add(needed_later, values.pack(needed_later)).by_name
 
     def _small_loops(self) -> list[_SmallLoop]:
         every, last = self._operations, last_uses(self._operations, self._results)
@@ -127,7 +130,7 @@ class Pieces:
             inner = cuts([1.0 / PIECE] * (end - begin), crossed, begin)
             pieces = [(every[first:stop], crossing(every[first:stop], last, stop)) for first, stop in inner]
             loops.append(_SmallLoop(pieces, crossing(every[begin:end], last, end), len(loops)))
-        self._places = [pack_tree(_zeros(loop.results)) for loop in loops]
+        self._places = [pack_tree(_zeros(loop.results, self._axes)) for loop in loops]
         return loops
 
     def _wide_loops(self) -> list[_WideLoop]:
@@ -139,11 +142,14 @@ class Pieces:
 
     def room(self) -> tuple[Room, tuple[Packed, ...]]:
         """Memory for the first evaluation: of what loops leave, and of outputs."""
-        return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), (self._places, self._outputs))
+        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), (self._places, self._outputs))
+        return jax.tree.map(partial(varying, axes=self._axes), zeros)
 
     def _start(self, carry: Packed, row: PyTree) -> _Values:
         return _Values(
-            self._unchanging | dict(zip(self._inputs, jax.tree.leaves((carry, row)), strict=True)), self._views
+            self._unchanging | dict(zip(self._inputs, jax.tree.leaves((carry, row)), strict=True)),
+            self._views,
+            self._axes,
         )
 
     def _end(self, values: _Values) -> tuple[Packed, tuple[Packed, ...]]:
@@ -182,10 +188,12 @@ class _SmallLoop(NamedTuple):
 
     def evaluate(self, values: _Values, once: Bool[Array, ""]) -> Packed:
         for operations, wanted in self.pieces:
-            arrays = jax.lax.cond(once, partial(_evaluated, values, operations, wanted), partial(_zeros, wanted))
+            nothing = partial(_zeros, wanted, values.axes)
+            arrays = jax.lax.cond(once, partial(_evaluated, values, operations, wanted), nothing)
             values.by_name.update(zip(wanted, arrays, strict=True))
+        nothing = partial(_zeros, self.results, values.axes)
         # in a branch of its own: several long expressions written to one array would be a branch for each number
-        return jax.lax.cond(once, lambda: values.inside().pack(self.results), lambda: pack_tree(_zeros(self.results)))
+        return jax.lax.cond(once, lambda: values.inside().pack(self.results), lambda: pack_tree(nothing()))
 
     def memory(self, room: Room) -> Packed:
         return room[self.place]
@@ -218,12 +226,13 @@ class _WideLoop(NamedTuple):
 class _Values:
     """What can be read at some place of the program: arguments, results so far, or what lies packed somewhere."""
 
-    def __init__(self, by_name: dict[Computed, Any], views: dict[Computed, Operation]):
-        self.by_name, self._views = by_name, views
+    def __init__(self, by_name: dict[Computed, Any], views: dict[Computed, Operation], axes: Axes):
+        """Args: ``axes``: along which all that is handed on varies from device to device."""
+        self.by_name, self._views, self.axes = by_name, views, axes
 
     def inside(self) -> _Values:
         """The same within a loop or branch: what is read or computed there stays there."""
-        return _Values(dict(self.by_name), self._views)
+        return _Values(dict(self.by_name), self._views, self.axes)
 
     def add(self, names: list[Computed], packed: Packed) -> _Values:
         """Values that lie packed; each is taken out where it is read."""
@@ -250,17 +259,17 @@ class _Values:
             self.by_name.update(zip(operation.outputs, arrays, strict=True))
 
     def pack(self, names: list[Computed]) -> Packed:
-        return pack_tree([self.read(name) for name in names])
+        return pack_tree([varying(self.read(name), self.axes) for name in names])
 
 
-def _zeros(values: list[Computed]) -> list[Array]:
-    return [jnp.zeros(value.shape, value.aval.dtype) for value in values]
+def _zeros(values: list[Computed], axes: Axes) -> list[Array]:
+    return [varying(jnp.zeros(value.shape, value.aval.dtype), axes) for value in values]
 
 
 def _evaluated(values: _Values, operations: list[Operation], wanted: list[Computed]) -> list[Array]:
     values = values.inside()
     values.evaluate(operations)
-    return [values.read(name) for name in wanted]
+    return [varying(values.read(name), values.axes) for name in wanted]
 
 
 def _run_once(evaluate: Callable[[Bool[Array, ""]], PyTree], memory: PyTree, flag: Bool[Array, ""], start: bool):

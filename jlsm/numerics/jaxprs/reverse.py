@@ -25,6 +25,7 @@ from jax.custom_derivatives import SymbolicZero
 from jaxtyping import PyTree
 
 from jlsm.numerics.jaxprs.dependence import depends_on
+from jlsm.numerics.jaxprs.jax_internals import zeros_of
 from jlsm.numerics.jaxprs.packing import Packed, pack_tree
 from jlsm.numerics.jaxprs.pieces import scan_in_pieces
 from jlsm.numerics.time_loop import Scan
@@ -93,8 +94,7 @@ def _pull_back(scan: Scan, keep: bool, saved, cotangents):
 
     def written_out(cotangent: Any) -> Any:
         if isinstance(cotangent, SymbolicZero):
-            shape: Any = cotangent.aval
-            return jnp.zeros(shape.shape, shape.dtype)
+            return zeros_of(cotangent.aval)
         return cotangent
 
     of_end, of_outputs = jax.tree.map(written_out, cotangents, is_leaf=lambda c: isinstance(c, SymbolicZero))
@@ -138,7 +138,7 @@ def _pull_back(scan: Scan, keep: bool, saved, cotangents):
         by_asked, of_rows = pull(of_reached)
         return (of_state, jax.tree.map(jnp.add, of_asked, by_asked), count + 1), of_rows
 
-    nothing = jax.tree.map(jnp.zeros_like, asked)
+    nothing = jax.tree.map(lambda leaf: zeros_of(jax.typeof(leaf)), asked)
     (of_state, of_asked, _), of_rows = jax.lax.scan(
         one_chunk,
         (of_end, nothing, jnp.zeros((), jnp.int32)),
@@ -153,7 +153,7 @@ def _zeros_for_others(cotangents, others):
 
     def zero(leaf):
         if jnp.issubdtype(leaf.dtype, jnp.inexact):
-            return jnp.zeros(leaf.shape, leaf.dtype)
+            return zeros_of(jax.typeof(leaf))
         return jnp.zeros(leaf.shape, jax.dtypes.float0)
 
     return eqx.combine(cotangents, jax.tree.map(zero, others))
