@@ -13,6 +13,7 @@ import os
 import socket
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -30,25 +31,33 @@ except ImportError:  # not on Windows
 LOCK_FILE = ".mdpl-lock"
 BEAT, SILENCE = 30.0, 300.0
 """s between two signs of life, and after which a holder on another machine counts as gone"""
+WATCH = 2.0
+"""s between two looks at a holder on another machine"""
 _held: set[Path] = set()
 
 
+class AtWorkError(InputError):
+    """Another process is at work in a folder."""
+
+
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, patience: float = 0.0) -> Iterator[None]:
     """Nobody else writes in a folder while the block runs; within one process, locks of one folder nest.
 
     Args:
         folder: exists.
+        patience: so long another process is waited for, s.
 
     Raises:
-        InputError: another process is at work there, or the folder cannot be written.
+        AtWorkError: another process is at work there.
+        InputError: the folder cannot be written.
     """
     path = folder.resolve() / LOCK_FILE
     if path in _held:
         yield
         return
     try:
-        descriptor = _acquire(path)
+        descriptor = _acquire_patiently(path, patience)
     except InputError:
         raise
     except OSError as error:
@@ -65,6 +74,38 @@ def locked(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
+def at_work(folder: Path, watch: bool = False) -> str:
+    """Who is at work in a folder, in one line; empty where nobody is, as far as its lock file tells.
+
+    Args:
+        folder: need not exist.
+        watch: where the holder is on another machine, wait for its next sign of life, or until it counts as gone.
+    """
+    path = folder.resolve() / LOCK_FILE
+    first_sign = None
+    while (holder := _holder(path)) and not _is_gone(path, holder, shared=False):
+        try:
+            sign = path.stat().st_mtime
+        except FileNotFoundError:
+            break
+        first_sign = sign if first_sign is None else first_sign
+        if not watch or holder.get("machine") == host_token() or sign != first_sign:
+            return _busy(path, holder)
+        time.sleep(WATCH)
+    return ""
+
+
+def _acquire_patiently(path: Path, patience: float) -> int:
+    end = time.monotonic() + patience
+    while True:
+        try:
+            return _acquire(path)
+        except AtWorkError:
+            if time.monotonic() >= end:
+                raise
+        time.sleep(0.05)
+
+
 def _acquire(path: Path) -> int:
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
@@ -75,7 +116,7 @@ def _acquire(path: Path) -> int:
                 continue
             holder = _holder(path)
             if holder and not _is_gone(path, holder, shared):
-                raise InputError(_busy(path, holder))
+                raise AtWorkError(_busy(path, holder))
             text = {"pid": os.getpid(), "machine": host_token(), "host": socket.gethostname(),
                     "since": datetime.now(UTC).isoformat(timespec="seconds"), "command": _command()}  # fmt: skip
             os.ftruncate(descriptor, 0)
@@ -87,13 +128,13 @@ def _acquire(path: Path) -> int:
 
 
 def _kernel_lock(descriptor: int, path: Path) -> bool:
-    """Whether the kernel gave its lock; False where the file system keeps none. Raises InputError: another has it."""
+    """Whether the kernel gave its lock; False where the file system keeps none. Raises AtWorkError: another has it."""
     if fcntl is None:
         return False
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
-        raise InputError(_busy(path, _holder(path))) from error
+        raise AtWorkError(_busy(path, _holder(path))) from error
     except OSError:
         return False
     return True
