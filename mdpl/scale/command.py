@@ -68,6 +68,7 @@ def sweep_command(
     from mdpl.scale.plan import open_folder
     from mdpl.scale.slurm import slurm_options
     from mdpl.scale.sweep_file import read_sweep
+    from mdpl.scale.tasks import check_sites
 
     sweep = read_sweep(sweep_file, output)
     if list_:
@@ -76,6 +77,8 @@ def sweep_command(
     slurm_options(options, "command line")
     if table and not (sweep.folder / PLAN_FILE).is_file():
         raise InputError(f"{sweep.folder}: holds no sweep: run it first, or give its folder with -o")
+    if not table:
+        check_sites(sweep.tasks)
     open_folder(sweep, overwrite)
     if task is not None:
         _run_one(sweep, sweep.task(array_index(os.environ) if task == AUTO else task))

@@ -13,7 +13,7 @@ from jlsm.errors import InputError
 from mdpl.config import SETTINGS, Config
 from mdpl.files import write_text
 from mdpl.files.mark import read_mark, record, write_mark
-from mdpl.runs.claim import PLAN_FILE, SWEEP, check_claim, claimed
+from mdpl.runs.claim import PLAN_FILE, SWEEP, claimed
 from mdpl.scale.sweep_file import Sweep, read_sweep
 from mdpl.scale.tasks import Task
 
@@ -33,8 +33,6 @@ def open_folder(sweep: Sweep, overwrite: bool = False) -> None:
     folder, names = sweep.folder, [task.name for task in sweep.tasks]
     if not overwrite and _grows(sweep) is False:
         return  # the same tasks: nothing to write, nothing to wait for
-    if not (folder / PLAN_FILE).exists():
-        check_claim(folder, SWEEP, overwrite)
     with claimed(folder, SWEEP, (), overwrite, parts=names, patience=PATIENCE):
         mark = read_mark(folder)
         assert mark is not None  # it was just claimed

@@ -68,8 +68,8 @@ def status_of(task: Task) -> Status:
 
 
 def is_done(task: Task) -> bool:
-    """Whether all that a task writes is there."""
-    return _is_written(task, TRANSFERRED_FILE if task.without else REPORT_FILE)
+    """Whether all that a task writes is there, and is of the task."""
+    return _is_written(task, TRANSFERRED_FILE if task.without else REPORT_FILE) and not _other_settings(task)
 
 
 def _is_written(task: Task, name: str) -> bool:
@@ -115,7 +115,9 @@ def run_task(
     try:
         if not is_done(task):
             failure.unlink(missing_ok=True)
-            _check_same(task)
+            other = _other_settings(task)
+            if other:
+                raise InputError(f"{directory}: holds a calibration with {other}: choose another folder (-o)")
             check_claim(directory, CALIBRATION, resume=(directory / CONFIG_FILE).is_file())
             directory.mkdir(parents=True, exist_ok=True)
             with locked(directory):
@@ -142,15 +144,13 @@ def _failure(task: Task) -> Path:
     return task.directory.parent / FAILURES / f"{task.name}.txt"
 
 
-def _check_same(task: Task) -> None:
-    """Refuse a directory whose calibration has other settings than the task."""
+def _other_settings(task: Task) -> str:
+    """A setting in which the calibration in a task's directory is not that of the task; empty: none."""
     file = task.directory / CONFIG_FILE
     if not file.is_file() or read_mark(task.directory) is None:
-        return
+        return ""
     besides = ("output", *(name for name in ("data", "sites") if not getattr(task.config, name)))
-    change = changed_setting(load_config(file), task.config, besides)
-    if change:
-        raise InputError(f"{task.directory}: holds a calibration with {change}: choose another folder (-o)")
+    return changed_setting(load_config(file), task.config, besides)
 
 
 def _finish(task: Task, path: ModelPath, towers: list[Tower] | None, progress: CalibrationProgress | None) -> None:

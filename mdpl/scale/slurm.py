@@ -45,7 +45,11 @@ def slurm_options(values: dict[str, Any], where: str) -> dict[str, Any]:
             raise InputError(f"{where}: slurm: unknown key {key!r}: use some of {', '.join(SLURM_OPTIONS)}")
         kind, _ = SLURM_OPTIONS[key]
         right = isinstance(value, kind) and not isinstance(value, bool)
-        if not right or (kind is int and value < 1) or (kind is list and not all(isinstance(v, str) for v in value)):
+        if isinstance(value, list):
+            right = right and all(isinstance(line, str) for line in value)
+        elif isinstance(value, int):
+            right = right and value >= 1
+        if not right:
             raise InputError(f"{where}: slurm: {key} = {value!r}: must be {words[kind]}")
     if "time" in values:
         minutes(values["time"], where)

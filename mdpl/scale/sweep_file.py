@@ -83,8 +83,7 @@ def read_sweep(path: str | Path, folder: str | Path | None = None) -> Sweep:
     content = read_toml(path, "sweep file", "[vary]\nseed = [0, 1, 2]")
     _check_keys(content, str(path))
     output = _typed(content, "output", str, path, "")
-    if folder is None:
-        folder = path.parent / output if output else Path("runs") / path.stem
+    place = Path(folder) if folder else path.parent / output if output else Path("runs", path.stem)
     base = _base(path, content)
     sites = _left_out(content.get("leave_out", []), path)
     tasks = (
@@ -94,7 +93,7 @@ def read_sweep(path: str | Path, folder: str | Path | None = None) -> Sweep:
     )
     if not any(key in content for key in ("vary", "task", "leave_out")):
         raise InputError(f"{path}: has no task: give [vary], [[task]] or leave_out (one calibration: mdpl calibrate)")
-    return Sweep(path, Path(folder), placed(tasks, Path(folder), str(path)),
+    return Sweep(path, place, placed(tasks, place, str(path)),
                  slurm_options(_typed(content, "slurm", dict, path, {}), str(path)))  # fmt: skip
 
 

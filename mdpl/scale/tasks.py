@@ -86,6 +86,25 @@ def check_transferable(config: Config, where: str) -> None:
         raise InputError(f"{where}: learner = {config.learner!r}: only the network's parameters can be transferred")
 
 
+def check_sites(tasks: Iterable[Task]) -> None:
+    """Raise InputError where a task names a site that its data folder has not; before anything runs."""
+    seen = set()
+    for task in tasks:
+        config = task.config
+        choice = (config.data, config.sites, task.without)
+        if choice in seen:
+            continue
+        seen.add(choice)
+        if config.data:
+            find_site_files(config.data, config.sites)
+            find_site_files(config.data, (task.without,) if task.without else ())
+            continue
+        for site in (*config.sites, task.without):
+            if not any(name.startswith(site) for name in record_names()):
+                embedded = ", ".join(name.split("_")[0] for name in record_names())
+                raise InputError(f"config: sites: no embedded site {site!r}: use some of {embedded}, or give data")
+
+
 def all_sites(config: Config) -> tuple[str, ...]:
     """The sites of a config by name, those of its folder where it names none. Raises InputError."""
     if config.sites:
