@@ -26,10 +26,10 @@ STOPPED = (130, 143, -signal.SIGINT, -signal.SIGTERM)
 """exit codes of a task that was asked to stop"""
 
 
-def task_command(sweep: Sweep, task: Task, program: Sequence[str] = PROGRAM) -> tuple[str, ...]:
-    """The command that runs one task, wherever it is started."""
+def task_command(sweep: Sweep, task: Task, program: Sequence[str] = ()) -> tuple[str, ...]:
+    """The command that runs one task, wherever it is started (``program``: by something else than ``PROGRAM``)."""
     places = (str(sweep.file.resolve()), "-o", str(sweep.folder.resolve()))
-    return (*program, "sweep", *places, "--task", task.name)
+    return (*(program or PROGRAM), "sweep", *places, "--task", task.name)
 
 
 @dataclass
@@ -47,13 +47,13 @@ def run_here(
     tasks: Sequence[Task],
     jobs: int,
     report: Callable[[Task, Status, float], None],
-    program: Sequence[str] = PROGRAM,
+    program: Sequence[str] = (),
 ) -> None:
     """Run tasks in processes, ``jobs`` at a time; what each says goes to ``logs/<task>.log`` in the sweep's folder.
 
     Args:
         report: told of each task that has ended, with its status and its seconds.
-        program: what runs a task.
+        program: see ``task_command``.
 
     When it is interrupted, so are the processes, which save their checkpoints, and are waited for.
     """

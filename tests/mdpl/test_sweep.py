@@ -444,16 +444,15 @@ def test_submitit_runs_tasks_and_asks_them_to_save(tmp_path, monkeypatch):
     commands = [task_command(sweep, task, PROGRAM) for task in sweep.tasks]
     first, second = submit(commands, tmp_path / "logs", {"time": "30"}, cluster="local")
     wait_for(lambda: has_begun(tmp_path, "seed-0") and has_begun(tmp_path, "seed-1"))
-    second._interrupt()
-    wait_for(lambda: second.done())
-    assert status_of(sweep.tasks[1]).state is State.BEGUN
+    controller = int(second.job_id)  # it starts a job again that asks for it
+    (job,) = Path(f"/proc/{controller}/task/{controller}/children").read_text().split()
+    os.kill(int(job), signal.SIGUSR2)
+    wait_for(lambda: log_of(tmp_path, "starts")["seed-1"] == 2)
     (tmp_path / "slow").unlink()
-    first.wait()
-    again = submit(commands, tmp_path / "logs", {"time": "30"}, cluster="local")
-    for job in again:
-        job.result()
+    first.result()
+    second.result()
     check_once(tmp_path, sweep, {"seed-1"})
-    assert log_of(tmp_path, "starts") == {"seed-0": 2, "seed-1": 2}
+    assert log_of(tmp_path, "starts") == {"seed-0": 1, "seed-1": 2}
     assert max(log_of(tmp_path, "epochs").values()) == 1
 
 
