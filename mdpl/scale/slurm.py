@@ -5,10 +5,12 @@ Importing this imports neither jax nor submitit: a job of the array starts the t
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import subprocess
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -79,6 +81,7 @@ class Job:
         # Slurm sends its notice to all processes of a job; this one answers, by SIGTERM to that one
         ignore = partial(signal.signal, signal.SIGUSR2, signal.SIG_IGN)
         self.process = subprocess.Popen(self.command, preexec_fn=ignore)
+        _await_end(self.process)
         code = self.process.wait()
         if code:
             raise RuntimeError(f"exit code {code}: {' '.join(self.command)}")
@@ -87,10 +90,16 @@ class Job:
         """Called by submitit before a time limit or preemption: the task saves its checkpoint, the job is requeued."""
         from submitit.helpers import DelayedSubmission
 
-        if self.process is not None and self.process.poll() is None:
+        if self.process is not None:
             self.process.terminate()
-            self.process.wait()
+            _await_end(self.process)
         return DelayedSubmission(Job(self.command))
+
+
+def _await_end(process: subprocess.Popen) -> None:
+    """Wait for a process to end, in a signal's handler too: there ``Popen.wait`` would wait for its own lock."""
+    with suppress(ChildProcessError):  # it is gone
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
 
 
 def submit(

@@ -1,8 +1,8 @@
 """``mdpl`` with stand-ins for the land surface model and the pictures: what sweeps' processes and jobs run in tests.
 
-``python -m tests.mdpl.sweep_jobs sweep SWEEP.toml ... --task NAME`` is that command. Beside SWEEP.toml each process leaves
-a line in ``starts``, and one in ``epochs`` for each epoch that it has done; while a file ``slow`` lies there, epochs take
-longer, so that there is time to interrupt one.
+``python -m tests.mdpl.sweep_jobs sweep SWEEP.toml ... --task NAME`` is that command. Beside SWEEP.toml each process
+leaves a line in ``starts``, and one in ``epochs`` for each epoch that it has done; while a file ``slow`` lies there,
+epochs take longer, so that there is time to interrupt one.
 """
 
 from __future__ import annotations

@@ -466,7 +466,7 @@ def slurm_answers() -> bool:
 @pytest.fixture
 def slurm():
     if not slurm_answers():
-        pytest.skip("no Slurm answers here (sinfo): start one with `eval \"$(.ci/slurm start)\"`")
+        pytest.skip('no Slurm answers here (sinfo): start one with `eval "$(.ci/slurm start)"`')
 
 
 def jobs_running() -> list[str]:
