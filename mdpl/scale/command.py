@@ -20,7 +20,7 @@ from jlsm.loop_sizes import GRADIENT_LOOP_BYTES
 if TYPE_CHECKING:
     from mdpl.scale.running import Status
     from mdpl.scale.sweep_file import Sweep
-    from mdpl.scale.tasks import Task
+    from mdpl.scale.tasks import SweepTask
 
 AUTO = "auto"
 SCHEDULERS = {
@@ -108,9 +108,9 @@ def _list(sweep: Sweep) -> None:
         typer.echo(f"{number:4d}  {task.name:{width}s}  {state}{': ' if note else ''}{note}")
 
 
-def _run_one(sweep: Sweep, task: Task) -> None:
+def _run_one(sweep: Sweep, task: SweepTask) -> None:
     from mdpl.calibration import CalibrationProgress
-    from mdpl.scale.running import State, run_task, status_of
+    from mdpl.scale.running import TaskState, run_task, status_of
     from mdpl.scale.sweep_table import sweep_rows, write_table
 
     def epoch(number: int, epochs: int, losses: dict[str, float]) -> None:
@@ -118,24 +118,24 @@ def _run_one(sweep: Sweep, task: Task) -> None:
 
     status = run_task(task, progress=CalibrationProgress(lambda text: _tell(f"{task.name}: {text}"), epoch))
     _tell(_line(task, status))
-    if all(status_of(other).state in (State.DONE, State.FAILED) for other in sweep.tasks):  # the last one
+    if all(status_of(other).state in (TaskState.DONE, TaskState.FAILED) for other in sweep.tasks):  # the last one
         write_table(sweep, sweep_rows(sweep))
 
 
 def _run_all(sweep: Sweep, jobs: int) -> None:
-    from mdpl.scale.running import State, status_of
+    from mdpl.scale.running import TaskState, status_of
     from mdpl.scale.workers import run_here
 
     before = [(task, status_of(task)) for task in sweep.tasks]
-    todo = [task for task, status in before if status.state not in (State.DONE, State.RUNNING)]
+    todo = [task for task, status in before if status.state not in (TaskState.DONE, TaskState.RUNNING)]
     ended = Counter(status.state for _, status in before)
-    _tell(f"{len(sweep.tasks)} tasks, {ended[State.DONE]} done, {len(todo)} to do")
+    _tell(f"{len(sweep.tasks)} tasks, {ended[TaskState.DONE]} done, {len(todo)} to do")
     for task, status in before:
-        if status.state is State.RUNNING:
+        if status.state is TaskState.RUNNING:
             _tell(_line(task, status))
     count = 0
 
-    def report(task: Task, status: Status, seconds: float) -> None:
+    def report(task: SweepTask, status: Status, seconds: float) -> None:
         nonlocal count
         count += 1
         _tell(f"{count} of {len(todo)}: {_line(task, status)} ({seconds:.0f} s)")
@@ -145,12 +145,12 @@ def _run_all(sweep: Sweep, jobs: int) -> None:
 
 
 def _submit(sweep: Sweep, options: dict) -> None:
-    from mdpl.scale.running import State, status_of
+    from mdpl.scale.running import TaskState, status_of
     from mdpl.scale.slurm import submit
     from mdpl.scale.workers import LOGS, task_command
 
     statuses = {task.name: status_of(task) for task in sweep.tasks}
-    todo = [task for task in sweep.tasks if statuses[task.name].state not in (State.DONE, State.RUNNING)]
+    todo = [task for task in sweep.tasks if statuses[task.name].state not in (TaskState.DONE, TaskState.RUNNING)]
     if not todo:
         _tell("every task is done or running")
         return
@@ -165,7 +165,7 @@ def _table(sweep: Sweep) -> None:
     """Write and print the table; ends with exit code 1 where a task has failed."""
     from mdpl.report.terminal import console, table
     from mdpl.runs.claim import SWEEP_FILE
-    from mdpl.scale.running import State, status_of
+    from mdpl.scale.running import TaskState, status_of
     from mdpl.scale.sweep_table import summary_lines, summary_names, sweep_rows, write_table
 
     statuses = [(task, status_of(task)) for task in sweep.tasks]
@@ -178,15 +178,15 @@ def _table(sweep: Sweep) -> None:
         names = summary_names(sweep)
         terminal.print(table(names, summary_lines(sweep, rows), words=len(names) - 5))
         terminal.print(f"wrote {sweep.folder / SWEEP_FILE}", highlight=False, soft_wrap=True)
-    _tell(", ".join(f"{states[state]} {state}" for state in State if states[state]))
-    failed = [(task, status) for task, status in statuses if status.state is State.FAILED]
+    _tell(", ".join(f"{states[state]} {state}" for state in TaskState if states[state]))
+    failed = [(task, status) for task, status in statuses if status.state is TaskState.FAILED]
     for task, status in failed:
         _tell(_line(task, status))
     if failed:
         raise typer.Exit(1)
 
 
-def _line(task: Task, status: Status) -> str:
+def _line(task: SweepTask, status: Status) -> str:
     words = {"running": "left alone"}.get(status.state, status.state)
     return f"{task.name}: {words}{': ' if status.note else ''}{status.note}"
 

@@ -15,7 +15,7 @@ from mdpl.files import write_text
 from mdpl.files.mark import read_mark, record, write_mark
 from mdpl.runs.claim import PLAN_FILE, SWEEP, claimed
 from mdpl.scale.sweep_file import Sweep, read_sweep
-from mdpl.scale.tasks import Task
+from mdpl.scale.tasks import SweepTask
 
 PATIENCE = 60.0
 """s that a task waits for others that look at the folder too"""
@@ -64,7 +64,7 @@ def _grows(sweep: Sweep) -> bool | None:
     return len(new) > len(old)
 
 
-def _change(old: Task, new: Task) -> str:
+def _change(old: SweepTask, new: SweepTask) -> str:
     """The first setting in which a task has changed, in words; empty where none has."""
     if old.without != new.without:
         return f"without = {old.without!r}, not {new.without!r}"
@@ -87,7 +87,7 @@ def _plan(sweep: Sweep) -> str:
     return about + tomli_w.dumps({"task": [_table(task) for task in sweep.tasks]})
 
 
-def _table(task: Task) -> dict[str, Any]:
+def _table(task: SweepTask) -> dict[str, Any]:
     """A task as a [[task]] table: settings other than the defaults."""
     default, values = vars(Config()), vars(task.config)
     settings = {name: value for name, value in values.items() if name != "output" and value != default[name]}

@@ -25,7 +25,7 @@ from mdpl.runs.claim import (
 )
 from mdpl.runs.directory import read_metrics
 from mdpl.scale.plan import changed_setting
-from mdpl.scale.tasks import Task
+from mdpl.scale.tasks import SweepTask
 from mdpl.scores.evaluation import MetricRow
 from mdpl.towers.load import Tower, find_site_files, load_towers
 from mdpl.training.judging import Judgement
@@ -34,7 +34,7 @@ from mdpl.training.windows import group_towers
 from mdpl.unknowns.generator import load_generator
 
 
-class State(StrEnum):
+class TaskState(StrEnum):
     """How far a task is."""
 
     MISSING = "missing"
@@ -47,37 +47,37 @@ class State(StrEnum):
 class Status(NamedTuple):
     """How far a task is, and a line about it: who runs it, or why it failed."""
 
-    state: State
+    state: TaskState
     note: str = ""
 
 
 # ---- how far it is --------------------------------------------------------------------------------
 
 
-def status_of(task: Task) -> Status:
+def status_of(task: SweepTask) -> Status:
     """How far a task is, from what lies on disk."""
     directory, failure = task.directory, _failure(task)
     holder = at_work(directory)
     if holder:
-        return Status(State.RUNNING, holder)
+        return Status(TaskState.RUNNING, holder)
     if is_done(task):
-        return Status(State.DONE)
+        return Status(TaskState.DONE)
     if failure.is_file():
-        return Status(State.FAILED, failure.read_text(encoding="utf-8").strip())
-    return Status(State.BEGUN if (directory / CONFIG_FILE).is_file() else State.MISSING)
+        return Status(TaskState.FAILED, failure.read_text(encoding="utf-8").strip())
+    return Status(TaskState.BEGUN if (directory / CONFIG_FILE).is_file() else TaskState.MISSING)
 
 
-def is_done(task: Task) -> bool:
+def is_done(task: SweepTask) -> bool:
     """Whether all that a task writes is there, and is of the task."""
     return _is_written(task, TRANSFERRED_FILE if task.without else REPORT_FILE) and not _other_settings(task)
 
 
-def _is_written(task: Task, name: str) -> bool:
+def _is_written(task: SweepTask, name: str) -> bool:
     mark = read_mark(task.directory)
     return mark is not None and mark.kind == CALIBRATION and name in mark.files
 
 
-def task_rows(task: Task) -> list[MetricRow]:
+def task_rows(task: SweepTask) -> list[MetricRow]:
     """Scores of a task that is done. Raises InputError: a table is not as the task left it."""
     names = [METRICS_FILE, *([TRANSFERRED_FILE] if task.without else [])]
     check_recorded(task.directory, names)
@@ -88,7 +88,7 @@ def task_rows(task: Task) -> list[MetricRow]:
 
 
 def run_task(
-    task: Task,
+    task: SweepTask,
     *,
     path: ModelPath | None = None,
     towers: list[Tower] | None = None,
@@ -111,7 +111,7 @@ def run_task(
     failure, directory = _failure(task), task.directory
     holder = at_work(directory, watch=True)
     if holder:
-        return Status(State.RUNNING, holder)
+        return Status(TaskState.RUNNING, holder)
     try:
         if not is_done(task):
             failure.unlink(missing_ok=True)
@@ -123,9 +123,9 @@ def run_task(
             with locked(directory):
                 _finish(task, path or lsm_path(), towers, progress)
         failure.unlink(missing_ok=True)
-        return Status(State.DONE)
+        return Status(TaskState.DONE)
     except AtWorkError as error:
-        return Status(State.RUNNING, str(error))
+        return Status(TaskState.RUNNING, str(error))
     except Exception as error:
         note_failure(task, reason_of(error))
         with suppress(OSError):  # not there, or with something in it
@@ -133,18 +133,18 @@ def run_task(
         raise
 
 
-def note_failure(task: Task, reason: str) -> None:
+def note_failure(task: SweepTask, reason: str) -> None:
     """Leave a line of why a task failed in the sweep's folder."""
     failure = _failure(task)
     failure.parent.mkdir(parents=True, exist_ok=True)
     write_text(failure, " ".join(reason.split()) + "\n")
 
 
-def _failure(task: Task) -> Path:
+def _failure(task: SweepTask) -> Path:
     return task.directory.parent / FAILURES / f"{task.name}.txt"
 
 
-def _other_settings(task: Task) -> str:
+def _other_settings(task: SweepTask) -> str:
     """A setting in which the calibration in a task's directory is not that of the task; empty: none."""
     file = task.directory / CONFIG_FILE
     if not file.is_file() or read_mark(task.directory) is None:
@@ -153,7 +153,7 @@ def _other_settings(task: Task) -> str:
     return changed_setting(load_config(file), task.config, besides)
 
 
-def _finish(task: Task, path: ModelPath, towers: list[Tower] | None, progress: CalibrationProgress | None) -> None:
+def _finish(task: SweepTask, path: ModelPath, towers: list[Tower] | None, progress: CalibrationProgress | None) -> None:
     """The calibration, unless it is done, and the scores at the site that was left out."""
     directory = task.directory
     if not _is_written(task, REPORT_FILE):
@@ -169,7 +169,7 @@ def _finish(task: Task, path: ModelPath, towers: list[Tower] | None, progress: C
         record(directory, [TRANSFERRED_FILE])
 
 
-def _judged(tower: Tower, task: Task, path: ModelPath) -> list[MetricRow]:
+def _judged(tower: Tower, task: SweepTask, path: ModelPath) -> list[MetricRow]:
     """The held-out tower with its default parameters and with those of the task's generator."""
     (group,) = group_towers([tower], task.config)
     default = path.default_parameters(group.site)

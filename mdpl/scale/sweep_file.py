@@ -28,7 +28,7 @@ from jlsm.errors import InputError
 from jlsm.io.toml_file import read_toml
 from mdpl.config import SETTINGS, Config, Kind, config_from_dict, load_config
 from mdpl.scale.slurm import slurm_options
-from mdpl.scale.tasks import EACH, Task, checked, leave_out, name_of, placed, product
+from mdpl.scale.tasks import EACH, SweepTask, checked, combinations, leave_out, name_of, placed
 
 _KEYS = ("output", "config", "leave_out", "settings", "vary", "task", "slurm")
 _OF_A_TASK = ("name", "without")
@@ -42,7 +42,7 @@ class Sweep:
     file: Path
     folder: Path
     """of the sweep; a directory in it for each task"""
-    tasks: tuple[Task, ...]
+    tasks: tuple[SweepTask, ...]
     slurm: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
@@ -52,7 +52,7 @@ class Sweep:
         first = columns[0]
         return tuple(name for name in SETTINGS if name != "output" and any(c[name] != first[name] for c in columns))
 
-    def task(self, which: str) -> Task:
+    def task(self, which: str) -> SweepTask:
         """A task by its number or name. Raises InputError: there is none."""
         names = [task.name for task in self.tasks]
         if which in names:
@@ -105,7 +105,7 @@ def _base(path: Path, content: dict[str, Any]) -> Config:
     return checked(config, changes, f"{path}: settings")
 
 
-def _varied(path: Path, content: dict[str, Any], base: Config) -> Iterator[Task]:
+def _varied(path: Path, content: dict[str, Any], base: Config) -> Iterator[SweepTask]:
     vary = _typed(content, "vary", dict, path, {})
     if not vary and ("task" in content or "leave_out" not in content):
         return  # without a list, leave_out alone has the shared settings as its one task
@@ -116,10 +116,10 @@ def _varied(path: Path, content: dict[str, Any], base: Config) -> Iterator[Task]
         values[name] = [_settings({name: choice}, where, path)[name] for choice in choices]
         if not choices:
             raise InputError(f"{where}: {name} = []: has no value, so that there is no task: give one or leave it out")
-    yield from product(base, values, where)
+    yield from combinations(base, values, where)
 
 
-def _explicit(path: Path, content: dict[str, Any], base: Config) -> Iterator[Task]:
+def _explicit(path: Path, content: dict[str, Any], base: Config) -> Iterator[SweepTask]:
     tables = _typed(content, "task", list, path, [])
     for number, table in enumerate(tables):
         where = f"{path}: [[task]] {number}"
@@ -128,7 +128,7 @@ def _explicit(path: Path, content: dict[str, Any], base: Config) -> Iterator[Tas
         name, without = (_typed(table, key, str, where, "") for key in _OF_A_TASK)
         changes = _settings({key: v for key, v in table.items() if key not in _OF_A_TASK}, where, path)
         config = checked(base, changes, where)
-        task = Task(name or name_of(changes), config)
+        task = SweepTask(name or name_of(changes), config)
         if not without:
             yield task
         elif name:  # it says itself how it is called

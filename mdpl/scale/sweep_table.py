@@ -14,13 +14,13 @@ from mdpl.runs.claim import SWEEP_FILE
 from mdpl.scale.plan import PATIENCE
 from mdpl.scale.running import is_done, task_rows
 from mdpl.scale.sweep_file import Sweep
-from mdpl.scale.tasks import Task, label
+from mdpl.scale.tasks import SweepTask, label
 from mdpl.scores.evaluation import MetricRow
 
-SEED = "seed"
+_SEED = "seed"
 _CLASH = {"target": "target_fitted"}
 """settings that have the name of a column of scores"""
-TaskRow = tuple[Task, MetricRow]
+TaskRow = tuple[SweepTask, MetricRow]
 
 
 def sweep_rows(sweep: Sweep) -> list[TaskRow]:
@@ -38,7 +38,7 @@ def write_table(sweep: Sweep, rows: Iterable[TaskRow]) -> None:
     names = ["task", *(_CLASH.get(name, name) for name in settings), "without", *scores]
     kind = dataclasses.make_dataclass("SweepRow", names)
 
-    def line(task: Task, row: MetricRow) -> Any:
+    def line(task: SweepTask, row: MetricRow) -> Any:
         values = (label(getattr(task.config, name)) for name in settings)
         return kind(task.name, *values, task.without, *(getattr(row, name) for name in scores))
 
@@ -80,4 +80,4 @@ def middle(rows: list[MetricRow], name: str, digits: int) -> str:
 
 
 def _groups(sweep: Sweep) -> tuple[str, ...]:
-    return tuple(name for name in sweep.varied if name != SEED)
+    return tuple(name for name in sweep.varied if name != _SEED)

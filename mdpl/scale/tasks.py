@@ -25,7 +25,7 @@ EACH = "each"
 
 
 @dataclass(frozen=True)
-class Task:
+class SweepTask:
     """One calibration of many."""
 
     name: str
@@ -39,7 +39,7 @@ class Task:
         return Path(self.config.output)
 
 
-def product(base: Config, vary: dict[str, list[Any]], where: str) -> Iterator[Task]:
+def combinations(base: Config, vary: dict[str, list[Any]], where: str) -> Iterator[SweepTask]:
     """A task for every combination of values, the last setting changing fastest.
 
     Args:
@@ -52,7 +52,7 @@ def product(base: Config, vary: dict[str, list[Any]], where: str) -> Iterator[Ta
     """
     for values in itertools.product(*vary.values()):
         changes = dict(zip(vary, values, strict=True))
-        yield Task(name_of(changes), checked(base, changes, where))
+        yield SweepTask(name_of(changes), checked(base, changes, where))
 
 
 def checked(base: Config, changes: dict[str, Any], where: str) -> Config:
@@ -64,7 +64,7 @@ def checked(base: Config, changes: dict[str, Any], where: str) -> Config:
         raise InputError(f"{where}{name}: {str(error).removeprefix('config: ')}") from error
 
 
-def leave_out(task: Task, sites: Iterable[str], where: str) -> Iterator[Task]:
+def leave_out(task: SweepTask, sites: Iterable[str], where: str) -> Iterator[SweepTask]:
     """The task without each of ``sites`` in turn (``["each"]``: of its own).
 
     Raises:
@@ -86,7 +86,7 @@ def check_transferable(config: Config, where: str) -> None:
         raise InputError(f"{where}: learner = {config.learner!r}: only the network's parameters can be transferred")
 
 
-def check_sites(tasks: Iterable[Task]) -> None:
+def check_sites(tasks: Iterable[SweepTask]) -> None:
     """Raise InputError where a task names a site that its data folder has not; before anything runs."""
     seen = set()
     for task in tasks:
@@ -114,7 +114,7 @@ def all_sites(config: Config) -> tuple[str, ...]:
     return site_labels(find_site_files(config.data))
 
 
-def placed(tasks: Iterable[Task], folder: Path, where: str) -> tuple[Task, ...]:
+def placed(tasks: Iterable[SweepTask], folder: Path, where: str) -> tuple[SweepTask, ...]:
     """The tasks with their run directories under ``folder``.
 
     Raises:

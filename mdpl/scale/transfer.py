@@ -17,8 +17,8 @@ from mdpl.files import read_rows, write_rows
 from mdpl.files.mark import record
 from mdpl.model_paths import ModelPath
 from mdpl.runs.claim import TRANSFER, TRANSFER_FILE, TRANSFERRED_FILE, check_claim, claimed
-from mdpl.scale.running import State, run_task
-from mdpl.scale.tasks import EACH, Task, check_transferable, leave_out, placed
+from mdpl.scale.running import TaskState, run_task
+from mdpl.scale.tasks import EACH, SweepTask, check_transferable, leave_out, placed
 from mdpl.scores.evaluation import MetricRow
 from mdpl.towers.load import Tower, find_site_files, load_towers
 
@@ -67,7 +67,7 @@ def transfer(
     if len(towers) < 2:
         raise InputError(f"transfer needs two sites or more, {len(towers)} given: add --sites or data")
     labels = tuple(tower.label for tower in towers)
-    every = Task("", dataclasses.replace(config, sites=labels))
+    every = SweepTask("", dataclasses.replace(config, sites=labels))
     tasks = placed(leave_out(every, [EACH], "config"), output, "config")
     rows, errors = [], []
     with claimed(output, TRANSFER, labels, overwrite, resume, parts=[task.name for task in tasks]) as output:
@@ -75,7 +75,7 @@ def transfer(
             stage(f"training without {task.without}")
             try:
                 status = run_task(task, path=path, towers=towers, progress=progress)
-                if status.state is not State.DONE:
+                if status.state is not TaskState.DONE:
                     raise InputError(status.note)
             except (InputError, FloatingPointError) as error:
                 stage(f"without {task.without}: {error}")

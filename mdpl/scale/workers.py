@@ -14,9 +14,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mdpl.scale.running import State, Status, note_failure, status_of
+from mdpl.scale.running import Status, TaskState, note_failure, status_of
 from mdpl.scale.sweep_file import Sweep
-from mdpl.scale.tasks import Task
+from mdpl.scale.tasks import SweepTask
 
 PROGRAM = (sys.executable, "-m", "mdpl.cli")
 """what runs a task"""
@@ -26,7 +26,7 @@ STOPPED = (130, 143, -signal.SIGINT, -signal.SIGTERM)
 """exit codes of a task that was asked to stop"""
 
 
-def task_command(sweep: Sweep, task: Task, program: Sequence[str] = ()) -> tuple[str, ...]:
+def task_command(sweep: Sweep, task: SweepTask, program: Sequence[str] = ()) -> tuple[str, ...]:
     """The command that runs one task, wherever it is started (``program``: by something else than ``PROGRAM``)."""
     places = (str(sweep.file.resolve()), "-o", str(sweep.folder.resolve()))
     return (*(program or PROGRAM), "sweep", *places, "--task", task.name)
@@ -36,7 +36,7 @@ def task_command(sweep: Sweep, task: Task, program: Sequence[str] = ()) -> tuple
 class _Worker:
     """A process at work on a task."""
 
-    task: Task
+    task: SweepTask
     process: subprocess.Popen
     slot: int
     began: float
@@ -44,9 +44,9 @@ class _Worker:
 
 def run_here(
     sweep: Sweep,
-    tasks: Sequence[Task],
+    tasks: Sequence[SweepTask],
     jobs: int,
-    report: Callable[[Task, Status, float], None],
+    report: Callable[[SweepTask, Status, float], None],
     program: Sequence[str] = (),
 ) -> None:
     """Run tasks in processes, ``jobs`` at a time; what each says goes to ``logs/<task>.log`` in the sweep's folder.
@@ -75,7 +75,7 @@ def run_here(
             worker.process.wait()
 
 
-def _start(sweep: Sweep, task: Task, slot: int, jobs: int, program: Sequence[str]) -> _Worker:
+def _start(sweep: Sweep, task: SweepTask, slot: int, jobs: int, program: Sequence[str]) -> _Worker:
     command = task_command(sweep, task, program)
     with _log(sweep, task).open("ab") as log:
         process = subprocess.Popen(
@@ -102,7 +102,7 @@ def _device(slot: int, jobs: int) -> dict[str, str]:
 def _status(sweep: Sweep, worker: _Worker) -> Status:
     """How far a task is whose process has ended; one that died without a word is noted as failed."""
     status, code, log = status_of(worker.task), worker.process.returncode, _log(sweep, worker.task)
-    if code == 0 or code in STOPPED or status.state is not State.BEGUN and status.state is not State.MISSING:
+    if code == 0 or code in STOPPED or status.state is not TaskState.BEGUN and status.state is not TaskState.MISSING:
         return status
     if code < 0:
         reason = f"its process died of {signal.Signals(-code).name} (9 may be too little memory)"
@@ -112,7 +112,7 @@ def _status(sweep: Sweep, worker: _Worker) -> Status:
     return status_of(worker.task)
 
 
-def _log(sweep: Sweep, task: Task) -> Path:
+def _log(sweep: Sweep, task: SweepTask) -> Path:
     return sweep.folder / LOGS / f"{task.name}.log"
 
 

@@ -26,7 +26,7 @@ from mdpl.runs.claim import CALIBRATION, REPORT_FILE, claimed
 from mdpl.scale import running, workers
 from mdpl.scale.command import array_index
 from mdpl.scale.plan import open_folder
-from mdpl.scale.running import State, run_task, status_of
+from mdpl.scale.running import TaskState, run_task, status_of
 from mdpl.scale.slurm import Job, minutes, submit
 from mdpl.scale.sweep_file import read_sweep
 from mdpl.scale.tasks import LONGEST_NAME, safe_name
@@ -269,12 +269,12 @@ def test_a_running_task_is_left_alone_and_named(tmp_path, quick):
     pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=REPOSITORY)
     with subprocess.Popen([sys.executable, "-c", code], **pipes) as holder:
         assert holder.stdout.readline() == "ready\n"
-        assert status_of(sweep.tasks[0]).state is State.RUNNING
+        assert status_of(sweep.tasks[0]).state is TaskState.RUNNING
         result = run(sweep.file, "-o", sweep.folder, "--task", "0")
         assert result.exit_code == 0 and f"seed-0: left alone: {directory}: process {holder.pid}" in result.stderr
         holder.stdin.close()
         holder.wait()
-    assert quick == [] and status_of(sweep.tasks[0]).state is State.MISSING
+    assert quick == [] and status_of(sweep.tasks[0]).state is TaskState.MISSING
 
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path, quick):
@@ -300,7 +300,7 @@ def test_a_directory_of_something_else_fails_its_task_alone(tmp_path, quick):
     with pytest.raises(InputError, match="holds a calibration with epochs = 2, not 6"):
         run_task(sweep.tasks[1])
     run_task(sweep.tasks[2])
-    assert [status_of(task).state for task in sweep.tasks] == [State.FAILED, State.FAILED, State.DONE]
+    assert [status_of(task).state for task in sweep.tasks] == [TaskState.FAILED, TaskState.FAILED, TaskState.DONE]
     assert [path.name for path in sweep.tasks[0].directory.iterdir()] == ["mine.txt"]
 
 
@@ -353,7 +353,7 @@ def test_two_that_open_a_folder_at_once_share_it(tmp_path):
 
 def check_once(folder: Path, sweep, restarted: set[str]) -> None:
     """Every task is done, in one table, and no epoch of a task that nobody interrupted was computed twice."""
-    assert [status_of(task).state for task in sweep.tasks] == [State.DONE] * len(sweep.tasks)
+    assert [status_of(task).state for task in sweep.tasks] == [TaskState.DONE] * len(sweep.tasks)
     with (sweep.folder / "sweep.csv").open(newline="") as stream:
         assert [*dict.fromkeys(row["task"] for row in csv.DictReader(stream))] == names(sweep)
     starts, epochs = log_of(folder, "starts"), log_of(folder, "epochs")
@@ -388,9 +388,9 @@ def test_a_worker_that_dies_is_named_and_stops_no_other(tmp_path, monkeypatch):
     told = []
     run_here(sweep, sweep.tasks, 2, lambda task, status, seconds: told.append((task.name, *status)), PROGRAM)
     told = {name: (state, note) for name, state, note in told}
-    assert told["seed-1"] == (State.DONE, "")
-    assert told["seed-0"][0] is State.FAILED and "its process died of SIGKILL" in told["seed-0"][1]
-    assert told["bad"][0] is State.FAILED and "LAI_alternative" in told["bad"][1]
+    assert told["seed-1"] == (TaskState.DONE, "")
+    assert told["seed-0"][0] is TaskState.FAILED and "its process died of SIGKILL" in told["seed-0"][1]
+    assert told["bad"][0] is TaskState.FAILED and "LAI_alternative" in told["bad"][1]
     (tmp_path / "seed-0.dies").unlink()
     command = [*PROGRAM, "sweep", str(sweep.file), "-o", str(sweep.folder)]
     with subprocess.Popen([*command, "--task", "seed-0"], stderr=subprocess.PIPE, text=True) as process:
@@ -412,7 +412,7 @@ def test_a_stopped_sweep_goes_on(tmp_path, monkeypatch):
         process.send_signal(signal.SIGTERM)
         _, said = process.communicate(timeout=60)
     assert process.returncode == 143 and "stopped by SIGTERM: run the same command again to go on" in said
-    assert [status_of(task).state for task in sweep.tasks] == [State.BEGUN] * 2
+    assert [status_of(task).state for task in sweep.tasks] == [TaskState.BEGUN] * 2
     (tmp_path / "slow").unlink()
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -485,7 +485,7 @@ def test_a_slurm_array_with_a_requeue_and_a_kill(tmp_path, monkeypatch, slurm):
     (tmp_path / "slow").touch()
 
     def submit_rest() -> dict[str, str]:
-        rest = [task for task in sweep.tasks if status_of(task).state is not State.DONE]
+        rest = [task for task in sweep.tasks if status_of(task).state is not TaskState.DONE]
         commands = [task_command(sweep, task, PROGRAM) for task in rest]
         jobs = submit(commands, tmp_path / "logs", {"time": "10", "cpus": 1})
         return {task.name: job.job_id for task, job in zip(rest, jobs, strict=True)}
@@ -499,7 +499,12 @@ def test_a_slurm_array_with_a_requeue_and_a_kill(tmp_path, monkeypatch, slurm):
     (tmp_path / "slow").unlink()
     wait_for(lambda: not is_active(ids["seed-0"]), 300)
     states = {task.name: status_of(task).state for task in sweep.tasks}
-    assert states == {"seed-0": State.DONE, "seed-1": State.BEGUN, "seed-2": State.DONE, "seed-3": State.DONE}
+    assert states == {
+        "seed-0": TaskState.DONE,
+        "seed-1": TaskState.BEGUN,
+        "seed-2": TaskState.DONE,
+        "seed-3": TaskState.DONE,
+    }
     again = submit_rest()
     assert set(again) == {"seed-1"}
     wait_for(lambda: not is_active(again["seed-1"]), 300)
