@@ -62,6 +62,9 @@ def run(
         ),
     ] = None,
     parameters: Annotated[Path | None, typer.Option(help="TOML file whose values replace the defaults.")] = None,
+    members: Annotated[
+        Path | None, typer.Option(metavar="P.csv", help="Run each parameter set of this table: a line per member.")
+    ] = None,
     spinup_years: Annotated[
         int | None,
         typer.Option(min=0, help="Years run before the record.", show_default="3, or 0 with --state"),
@@ -93,11 +96,14 @@ def run(
     with one_line_errors():
         results = _results(mets, output)
         for met, result in results.items():
-            inputs = {"met": met, "parameters": parameters, "state": state, "site": site}
+            inputs = {"met": met, "parameters": parameters, "members": members, "state": state, "site": site}
             _check_outputs(result, save_state, inputs, overwrite)
-        prepare_jax(precision, columns=min(len(results), 32))
+        if members and (len(results) > 1 or state or save_state):
+            raise InputError("--members is of one Met file, without --state and --save-state: leave these out")
+        prepare_jax(precision, columns=64 if members else min(len(results), 32))
         from jlsm.command_line.run_file import RunOptions, run_file
         from jlsm.command_line.run_many import check_of_many, run_many
+        from jlsm.command_line.run_members import run_members
 
         options = RunOptions(
             parameters,
@@ -122,6 +128,8 @@ def run(
             if len(results) > 1:
                 check_of_many(options)
                 written = run_many(results, options, report, skip_unusable)
+            elif members:
+                written = {res: run_members(met, members, res, options, report) for met, res in results.items()}
             else:
                 written = {result: run_file(met, result, options, report) for met, result in results.items()}
         for result, steps in written.items():
