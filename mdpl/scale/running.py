@@ -73,7 +73,10 @@ def is_done(task: SweepTask) -> bool:
 
 
 def _is_written(task: SweepTask, name: str) -> bool:
-    mark = read_mark(task.directory)
+    try:
+        mark = read_mark(task.directory)
+    except InputError:  # another program's mark, or damaged: running the task says so
+        return False
     return mark is not None and mark.kind == CALIBRATION and name in mark.files
 
 
@@ -147,10 +150,13 @@ def _failure(task: SweepTask) -> Path:
 def _other_settings(task: SweepTask) -> str:
     """A setting in which the calibration in a task's directory is not that of the task; empty: none."""
     file = task.directory / CONFIG_FILE
-    if not file.is_file() or read_mark(task.directory) is None:
+    if not file.is_file():
         return ""
     besides = ("output", *(name for name in ("data", "sites") if not getattr(task.config, name)))
-    return changed_setting(load_config(file), task.config, besides)
+    try:
+        return changed_setting(load_config(file), task.config, besides)
+    except InputError as error:
+        return f"damaged settings ({error})"
 
 
 def _finish(task: SweepTask, path: ModelPath, towers: list[Tower] | None, progress: CalibrationProgress | None) -> None:

@@ -301,6 +301,11 @@ def test_a_directory_of_something_else_fails_its_task_alone(tmp_path, quick):
         run_task(sweep.tasks[1])
     run_task(sweep.tasks[2])
     assert [status_of(task).state for task in sweep.tasks] == [TaskState.FAILED, TaskState.FAILED, TaskState.DONE]
+    (sweep.tasks[2].directory / "config.toml").write_text("epochs =")
+    (sweep.tasks[1].directory / "run.toml").write_text('command = "make"')
+    assert run(sweep.file, "-o", sweep.folder, "--list").exit_code == 0
+    with pytest.raises(InputError, match=r"holds a calibration with damaged settings \(.*config\.toml"):
+        run_task(sweep.tasks[2])
     assert [path.name for path in sweep.tasks[0].directory.iterdir()] == ["mine.txt"]
 
 
