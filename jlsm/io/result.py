@@ -34,6 +34,7 @@ _CELL_METHODS = {
 
 FILL_VALUE = -9999.0  # as in PLUMBER2
 _TIME_CHUNK = 8192  # steps per compressed block: a few hundred kB, and half a year half-hourly
+_CHUNK_CACHE = 2**20  # bytes: a block or more
 _LAYER_DIMENSIONS = {"soil": "soil_layer", "snow": "snow_layer"}
 _Pick = Callable[[Array | np.ndarray], np.ndarray]  # takes one column out of a stack
 
@@ -314,6 +315,9 @@ class OutputWriter:
         )
         self._open = netCDF4.Dataset(self._file, "a")
         self._open.set_auto_maskandscale(False)
+        for variable in self._open.variables.values():
+            if "time" in variable.dimensions:  # blocks are written once, in order: the default cache of 16 MB is idle
+                variable.set_var_chunk_cache(_CHUNK_CACHE)
         # xarray shortens the units to the bare date; some readers of tower files expect the time of day too
         units = dataset["time"].encoding["units"]
         self._open.variables["time"].units = units
