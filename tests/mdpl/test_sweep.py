@@ -425,6 +425,24 @@ def test_a_stopped_sweep_goes_on(tmp_path, monkeypatch):
     assert max(log_of(tmp_path, "epochs").values()) == 1, "the signal waits for the epoch's checkpoint"
 
 
+@pytest.mark.slow
+def test_a_site_that_is_left_out_is_scored(tmp_path, monkeypatch):
+    monkeypatch.chdir(REPOSITORY)
+    write_towers(tmp_path / "data")
+    network = SETTINGS.replace('"direct"', '"network"').replace(f"epochs = {EPOCHS}", "epochs = 1\nhidden = 4")
+    sweep = sweep_of(tmp_path, "", 'leave_out = "each"', network)
+    open_folder(sweep)
+    run_here(sweep, sweep.tasks, 1, lambda task, status, seconds: None, PROGRAM)
+    assert [status_of(task) for task in sweep.tasks] == [(TaskState.DONE, "")] * 2
+    with (sweep.folder / "sweep.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    for without, other in (("XX-One", "XX-Two"), ("XX-Two", "XX-One")):
+        stages = {(row["site"], row["stage"]) for row in rows if row["without"] == without}
+        assert stages == {(other, "default"), (other, "calibrated"), (without, "default"), (without, "transferred")}
+    table = run(sweep.file, "-o", sweep.folder, "--table")
+    assert table.exit_code == 0 and "2 done" in table.stderr
+
+
 def test_workers_share_the_machine(monkeypatch):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.delenv("XLA_PYTHON_CLIENT_MEM_FRACTION", raising=False)
