@@ -145,8 +145,8 @@ def _run_all(sweep: Sweep, jobs: int) -> None:
 
 
 def _submit(sweep: Sweep, options: dict) -> None:
-    from mdpl.scale.running import TaskState, status_of
-    from mdpl.scale.slurm import submit
+    from mdpl.scale.running import TaskState, failure_file, status_of
+    from mdpl.scale.slurm import Job, submit
     from mdpl.scale.workers import LOGS, task_command
 
     statuses = {task.name: status_of(task) for task in sweep.tasks}
@@ -155,7 +155,8 @@ def _submit(sweep: Sweep, options: dict) -> None:
         _tell("every task is done or running")
         return
     folder = sweep.folder.resolve() / LOGS / "slurm"
-    jobs = submit([task_command(sweep, task) for task in todo], folder, options)
+    work = [Job(task_command(sweep, task), failure_file(task).resolve()) for task in todo]
+    jobs = submit(work, folder, options)
     for task, job in zip(todo, jobs, strict=True):
         typer.echo(f"{job.job_id}  {task.name}")
     _tell(f"submitted {len(jobs)} of {len(sweep.tasks)} tasks; what they say: {folder}; --list and --table show more")

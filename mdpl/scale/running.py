@@ -56,7 +56,7 @@ class Status(NamedTuple):
 
 def status_of(task: SweepTask) -> Status:
     """How far a task is, from what lies on disk."""
-    directory, failure = task.directory, _failure(task)
+    directory, failure = task.directory, failure_file(task)
     holder = at_work(directory)
     if holder:
         return Status(TaskState.RUNNING, holder)
@@ -111,7 +111,7 @@ def run_task(
         InputError, NonFiniteError: as ``calibrate``; the directory holds a calibration with other settings. The
             reason is then in the sweep's folder ``failures`` too.
     """
-    failure, directory = _failure(task), task.directory
+    failure, directory = failure_file(task), task.directory
     holder = at_work(directory, watch=True)
     if holder:
         return Status(TaskState.RUNNING, holder)
@@ -138,12 +138,13 @@ def run_task(
 
 def note_failure(task: SweepTask, reason: str) -> None:
     """Leave a line of why a task failed in the sweep's folder."""
-    failure = _failure(task)
+    failure = failure_file(task)
     failure.parent.mkdir(parents=True, exist_ok=True)
     write_text(failure, " ".join(reason.split()) + "\n")
 
 
-def _failure(task: SweepTask) -> Path:
+def failure_file(task: SweepTask) -> Path:
+    """Where the line goes of why a task failed."""
     return task.directory.parent / FAILURES / f"{task.name}.txt"
 
 

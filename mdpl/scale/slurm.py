@@ -20,6 +20,8 @@ from jlsm.errors import InputError
 
 RESTARTS = 100
 """so often a task that ran into its time limit goes on"""
+ENDED = (0, 130, 143, -signal.SIGINT, -signal.SIGTERM)
+"""exit codes of a task that is done or was asked to stop"""
 NOTICE = 120
 """s before the time limit, in which a task saves its checkpoint"""
 SLURM_OPTIONS: dict[str, tuple[type, str]] = {
@@ -74,6 +76,8 @@ class Job:
     """What a job of the array runs: the command of one task, in a process of its own that can be asked to stop."""
 
     command: tuple[str, ...]
+    failure: Path | None = None
+    """where a line goes if its process dies without a word"""
     process: subprocess.Popen | None = field(default=None, repr=False)
 
     def __call__(self) -> None:
@@ -83,6 +87,11 @@ class Job:
         self.process = subprocess.Popen(self.command, preexec_fn=ignore)
         _await_end(self.process)
         code = self.process.wait()
+        if code < 0 and code not in ENDED and self.failure is not None:
+            from mdpl.files import write_text
+
+            self.failure.parent.mkdir(exist_ok=True)
+            write_text(self.failure, death(code) + "\n")
         if code:
             raise RuntimeError(f"exit code {code}: {' '.join(self.command)}")
 
@@ -93,7 +102,7 @@ class Job:
         if self.process is not None:
             self.process.terminate()
             _await_end(self.process)
-        return DelayedSubmission(Job(self.command))
+        return DelayedSubmission(Job(self.command, self.failure))
 
 
 def _await_end(process: subprocess.Popen) -> None:
@@ -102,13 +111,17 @@ def _await_end(process: subprocess.Popen) -> None:
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
 
 
-def submit(
-    commands: Iterable[tuple[str, ...]], folder: Path, options: dict[str, Any], cluster: str = "slurm"
-) -> list[Any]:
-    """Submit commands as the jobs of one array.
+def death(code: int) -> str:
+    """What to say of a process that died of a signal."""
+    name = signal.Signals(-code).name
+    return f"its process died of {name} (9 may be too little memory): it goes on from its checkpoint when run again"
+
+
+def submit(jobs: Iterable[Job], folder: Path, options: dict[str, Any], cluster: str = "slurm") -> list[Any]:
+    """Submit the jobs of one array.
 
     Args:
-        commands: one for each job.
+        jobs: one for each task.
         folder: for scripts and logs; made if it is not there.
         options: see ``SLURM_OPTIONS``.
         cluster: ``slurm``, or ``local`` to run them as processes of this machine.
@@ -135,7 +148,7 @@ def submit(
             **values,
         )
         with executor.batch():  # one array
-            return [executor.submit(Job(command)) for command in commands]
+            return [executor.submit(job) for job in jobs]
     except (FailedJobError, FailedSubmissionError, OSError) as error:
         raise InputError(f"--slurm: Slurm refuses the jobs: {_reason(error)}") from error
     except RuntimeError as error:

@@ -6,7 +6,6 @@ A process for each task: what goes wrong in one (a kill, too little memory) ends
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mdpl.scale.running import Status, TaskState, note_failure, status_of
+from mdpl.scale.slurm import ENDED, death
 from mdpl.scale.sweep_file import Sweep
 from mdpl.scale.tasks import SweepTask
 
@@ -22,8 +22,6 @@ PROGRAM = (sys.executable, "-m", "mdpl.cli")
 """what runs a task"""
 LOGS = "logs"
 """folder of a sweep for what its processes say"""
-STOPPED = (130, 143, -signal.SIGINT, -signal.SIGTERM)
-"""exit codes of a task that was asked to stop"""
 
 
 def task_command(sweep: Sweep, task: SweepTask, program: Sequence[str] = ()) -> tuple[str, ...]:
@@ -102,13 +100,9 @@ def _device(slot: int, jobs: int) -> dict[str, str]:
 def _status(sweep: Sweep, worker: _Worker) -> Status:
     """How far a task is whose process has ended; one that died without a word is noted as failed."""
     status, code, log = status_of(worker.task), worker.process.returncode, _log(sweep, worker.task)
-    if code == 0 or code in STOPPED or status.state is not TaskState.BEGUN and status.state is not TaskState.MISSING:
+    if code in ENDED or status.state not in (TaskState.BEGUN, TaskState.MISSING):
         return status
-    if code < 0:
-        reason = f"its process died of {signal.Signals(-code).name} (9 may be too little memory)"
-        note_failure(worker.task, f"{reason}: it goes on from its checkpoint when run again")
-    else:
-        note_failure(worker.task, f"exit code {code}: {last_line(log)} ({log})")
+    note_failure(worker.task, death(code) if code < 0 else f"exit code {code}: {last_line(log)} ({log})")
     return status_of(worker.task)
 
 

@@ -26,7 +26,7 @@ from mdpl.runs.claim import CALIBRATION, REPORT_FILE, claimed
 from mdpl.scale import running, workers
 from mdpl.scale.command import array_index
 from mdpl.scale.plan import open_folder
-from mdpl.scale.running import TaskState, run_task, status_of
+from mdpl.scale.running import TaskState, failure_file, run_task, status_of
 from mdpl.scale.slurm import Job, minutes, submit
 from mdpl.scale.sweep_file import read_sweep
 from mdpl.scale.tasks import LONGEST_NAME, safe_name
@@ -464,8 +464,8 @@ def test_submitit_runs_tasks_and_asks_them_to_save(tmp_path, monkeypatch):
     sweep = sweep_of(tmp_path, "[vary]\nseed = [0, 1]")
     open_folder(sweep)
     (tmp_path / "slow").touch()
-    commands = [task_command(sweep, task, PROGRAM) for task in sweep.tasks]
-    first, second = submit(commands, tmp_path / "logs", {"time": "30"}, cluster="local")
+    jobs = [Job(task_command(sweep, task, PROGRAM)) for task in sweep.tasks]
+    first, second = submit(jobs, tmp_path / "logs", {"time": "30"}, cluster="local")
     wait_for(lambda: has_begun(tmp_path, "seed-0") and has_begun(tmp_path, "seed-1"))
     controller = int(second.job_id)  # it starts a job again that asks for it
     (job,) = Path(f"/proc/{controller}/task/{controller}/children").read_text().split()
@@ -509,8 +509,8 @@ def test_a_slurm_array_with_a_requeue_and_a_kill(tmp_path, monkeypatch, slurm):
 
     def submit_rest() -> dict[str, str]:
         rest = [task for task in sweep.tasks if status_of(task).state is not TaskState.DONE]
-        commands = [task_command(sweep, task, PROGRAM) for task in rest]
-        jobs = submit(commands, tmp_path / "logs", {"time": "10", "cpus": 1})
+        work = [Job(task_command(sweep, task, PROGRAM), failure_file(task)) for task in rest]
+        jobs = submit(work, tmp_path / "logs", {"time": "10", "cpus": 1})
         return {task.name: job.job_id for task, job in zip(rest, jobs, strict=True)}
 
     ids = submit_rest()
@@ -522,12 +522,8 @@ def test_a_slurm_array_with_a_requeue_and_a_kill(tmp_path, monkeypatch, slurm):
     (tmp_path / "slow").unlink()
     wait_for(lambda: not is_active(ids["seed-0"]), 300)
     states = {task.name: status_of(task).state for task in sweep.tasks}
-    assert states == {
-        "seed-0": TaskState.DONE,
-        "seed-1": TaskState.BEGUN,
-        "seed-2": TaskState.DONE,
-        "seed-3": TaskState.DONE,
-    }
+    assert [states.pop("seed-1"), *states.values()] == [TaskState.FAILED] + [TaskState.DONE] * 3
+    assert "its process died of SIGKILL" in status_of(sweep.tasks[1]).note
     again = submit_rest()
     assert set(again) == {"seed-1"}
     wait_for(lambda: not is_active(again["seed-1"]), 300)
