@@ -1,4 +1,4 @@
-"""The command line of mdpl: ``mdpl calibrate``, ``transfer``, ``evaluate``, ``report``, ``baselines``, ``data``.
+"""The command line of mdpl: ``mdpl calibrate``, ``sweep``, ``transfer``, ``evaluate``, ``report``, ``baselines``, ...
 
 Heavy imports stand inside the commands, so that ``--help`` answers at once.
 """
@@ -17,6 +17,7 @@ from jlsm.command_line.front_door import one_line_errors, prepare_jax, version_o
 from jlsm.errors import InputError
 from jlsm.loop_sizes import GRADIENT_LOOP_BYTES
 from mdpl.data.command import data_app
+from mdpl.scale.command import sweep_command
 
 app = typer.Typer(
     name="mdpl",
@@ -26,6 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(data_app, name="data")
+app.command("sweep")(sweep_command)
 
 ConfigFileOption = Annotated[Path | None, typer.Argument(metavar="[CONFIG.toml]", help="Options win over it.")]
 DataOption = Annotated[Path | None, typer.Option(help="Folder with <SITE>_*_Met.nc and _Flux.nc files.")]
@@ -39,6 +41,8 @@ SkipOption = Annotated[
 ]
 SunOption = Annotated[bool, typer.Option("--no-sun-check", help="Do not ask the sun whether a clock is right.")]
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Remove an earlier run there first.")]
+
+RESUME_OR_OVERWRITE = "--resume goes on with a run and --overwrite starts it again: give one of them"
 
 
 def main() -> None:
@@ -83,7 +87,7 @@ def calibrate_command(
         unusable_towers="skip" if skip_unusable else None, sun_check="ignore" if no_sun_check else None,
     )  # fmt: skip
     if resume and overwrite:
-        raise InputError("--resume goes on with a run and --overwrite starts it again: give one of them")
+        raise InputError(RESUME_OR_OVERWRITE)
     prepare_jax(loop_bytes=GRADIENT_LOOP_BYTES)
     from mdpl.report.terminal import calibration_table, console
 
@@ -99,13 +103,14 @@ def calibrate_command(
 
 
 @app.command("transfer")
-@one_line_errors()
+@one_line_errors("stopped: go on with --resume")
 def transfer_command(
     config_file: ConfigFileOption = None,
     data: DataOption = None,
     sites: Annotated[str | None, typer.Option(help="Two site codes or more, with commas between.")] = None,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Folder; default runs/transfer.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the training windows.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with what is not done.")] = False,
     overwrite: OverwriteOption = False,
     skip_unusable: SkipOption = False,
     no_sun_check: SunOption = False,
@@ -117,11 +122,13 @@ def transfer_command(
     )  # fmt: skip
     if not config.data:
         raise InputError("transfer needs towers: give --data DIR with <SITE>_*_Met.nc and _Flux.nc files")
+    if resume and overwrite:
+        raise InputError(RESUME_OR_OVERWRITE)
     prepare_jax(loop_bytes=GRADIENT_LOOP_BYTES)
     from mdpl.report.terminal import console, transfer_table
     from mdpl.scale.transfer import transfer
 
-    metrics = transfer(config, stage=lambda text: typer.echo(text, err=True), overwrite=overwrite)
+    metrics = transfer(config, stage=lambda text: typer.echo(text, err=True), overwrite=overwrite, resume=resume)
     console().print(transfer_table(metrics))
 
 

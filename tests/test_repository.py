@@ -87,10 +87,18 @@ def requirement_names(requirements):
     return {IMPORTED_AS.get(name, name) for name in names}
 
 
+FOR_WORK_ON_IT = {"docs", "test"}
+"""extras that no user needs"""
+
+
 def test_dependencies_are_what_is_imported():
     needed = {name.lower() for name in imported_packages()}
     declared = requirement_names(PROJECT["dependencies"])
-    assert needed <= declared, "imported but not declared"
+    extras = {name: requirement_names(texts) for name, texts in PROJECT["optional-dependencies"].items()}
+    optional = set().union(*(names for name, names in extras.items() if name not in FOR_WORK_ON_IT))
+    assert needed <= declared | optional, "imported but not declared"
+    assert optional <= needed, "an extra that nothing imports"
+    needed -= optional - declared
     # jaxlib is half of jax; xarray reads and writes NetCDF through netCDF4.
     assert declared - needed <= {"jaxlib", "netcdf4"}, "declared but not imported"
 

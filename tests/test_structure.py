@@ -16,7 +16,7 @@ MOST_ROOMS = {"jlsm": 20, "mdpl": 16}
 LONGEST_FUNCTION, MOST_ARGUMENTS, LONGEST_TRAINER = 100, 8, 200
 ENTRY_POINTS = {"app", "main"}
 """what every command line has"""
-COMMANDS = {"jlsm/command_line/app.py", "mdpl/cli.py"}
+COMMANDS = {"jlsm/command_line/app.py", "mdpl/cli.py", "mdpl/scale/command.py"}
 """an option of a command is an argument of its function"""
 EXCEPTIONS: dict[str, str] = {}
 """``path:function`` -> why a limit does not hold for it"""

@@ -52,12 +52,19 @@ def _root(
 
 @app.command()
 def run(
-    met: Annotated[Path, typer.Argument(metavar="MET.nc", help="PLUMBER2 Met file.")],
+    mets: Annotated[
+        list[Path], typer.Argument(metavar="MET.nc ...", help="PLUMBER2 Met files, or folders of *_Met.nc files.")
+    ],
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Result file.", show_default="<MET>_jlsm.nc in this folder"),
+        typer.Option(
+            "--output", "-o", help="Result file; of several, their folder.", show_default="<MET>_jlsm.nc in this folder"
+        ),
     ] = None,
     parameters: Annotated[Path | None, typer.Option(help="TOML file whose values replace the defaults.")] = None,
+    members: Annotated[
+        Path | None, typer.Option(metavar="P.csv", help="Run each parameter set of this table: a line per member.")
+    ] = None,
     spinup_years: Annotated[
         int | None,
         typer.Option(min=0, help="Years run before the record.", show_default="3, or 0 with --state"),
@@ -78,16 +85,25 @@ def run(
     sun_check: Annotated[
         bool, typer.Option("--sun-check/--no-sun-check", help="Refuse a record whose sun shines at night.")
     ] = True,
+    skip_unusable: Annotated[
+        bool,
+        typer.Option("--skip-unusable", help="Of several: go on without those that cannot be used."),
+    ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that jlsm did not write, too.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar, no summary.")] = False,
 ) -> None:
-    """Run the model over a tower's forcing and write ALMA/CF NetCDF."""
+    """Run the model over the forcing of a tower, or of many side by side, and write ALMA/CF NetCDF."""
     with one_line_errors():
-        result = output or Path(_result_name(met))
-        inputs = {"met": met, "parameters": parameters, "state": state, "site": site}
-        _check_outputs(result, save_state, inputs, overwrite)
-        prepare_jax(precision)
+        results = _results(mets, output)
+        for met, result in results.items():
+            inputs = {"met": met, "parameters": parameters, "members": members, "state": state, "site": site}
+            _check_outputs(result, save_state, inputs, overwrite)
+        if members and (len(results) > 1 or state or save_state):
+            raise InputError("--members is of one Met file, without --state and --save-state: leave these out")
+        prepare_jax(precision, columns=64 if members else min(len(results), 32))
         from jlsm.command_line.run_file import RunOptions, run_file
+        from jlsm.command_line.run_many import check_of_many, run_many
+        from jlsm.command_line.run_members import run_members
 
         options = RunOptions(
             parameters,
@@ -104,13 +120,20 @@ def run(
         )
         console = Console(stderr=True, quiet=quiet)
         with progress_bar(console) as progress:
-            task = progress.add_task(met.name, total=None)
+            task = progress.add_task("reading", total=None)
 
             def report(text: str, done: int, total: int | None) -> None:
                 progress.update(task, description=text, completed=done, total=total)
 
-            steps = run_file(met, result, options, report)
-        console.print(f"{result}: {steps} steps", highlight=False, soft_wrap=True)
+            if len(results) > 1:
+                check_of_many(options)
+                written = run_many(results, options, report, skip_unusable)
+            elif members:
+                written = {res: run_members(met, members, res, options, report) for met, res in results.items()}
+            else:
+                written = {result: run_file(met, result, options, report) for met, result in results.items()}
+        for result, steps in written.items():
+            console.print(f"{result}: {steps} steps", highlight=False, soft_wrap=True)
 
 
 @app.command("convert")
@@ -191,6 +214,30 @@ def _parameter_rows(met: Path | None) -> list[tuple[str, ...]]:
 
 def _result_name(met: Path) -> str:
     return met.name.removesuffix(".gz").removesuffix(".nc").removesuffix("_Met") + "_jlsm.nc"
+
+
+def _results(mets: list[Path], output: Path | None) -> dict[Path, Path]:
+    """Met file -> its result. Raises InputError: a folder without Met files, two with one result."""
+    files = []
+    for met in mets:
+        inside = sorted([*met.glob("*_Met.nc"), *met.glob("*_Met.nc.gz")]) if met.is_dir() else [met]
+        if not inside:
+            raise InputError(f"{met}: no *_Met.nc file in this folder: give Met files or a folder of them")
+        files += inside
+    if len(files) == 1 and files == mets:
+        return {files[0]: output or Path(_result_name(files[0]))}
+    folder = output or Path()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder}: is no folder for {len(files)} results ({error.strerror}): change -o") from error
+    results, places = {}, {}
+    for file in files:
+        results[file] = folder / _result_name(file)
+        other = places.setdefault(results[file], file)
+        if other is not file:
+            raise InputError(f"{other} and {file} have one result, {results[file]}: run them one after the other")
+    return results
 
 
 def _check_outputs(result: Path, saved: Path | None, inputs: dict[str, Path | None], overwrite: bool) -> None:

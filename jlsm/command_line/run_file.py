@@ -14,7 +14,7 @@ from jlsm import io, simulation
 from jlsm.budget import Unsettled, unsettled_steps
 from jlsm.constants import SOIL_LAYER_THICKNESS, WATER_DENSITY
 from jlsm.errors import InputError, RepairWarning, UnsettledWarning
-from jlsm.forcing import Forcing
+from jlsm.forcing import Forcing, Site
 from jlsm.io.site_file import read_site_changes
 from jlsm.outputs import Outputs, output_fields
 from jlsm.parameters import Parameters, default_parameters
@@ -71,15 +71,7 @@ def run_file(
         FloatingPointError: the model gave a value that is not finite.
     """
     state = options.state
-    forcing, site = io.load_forcing(
-        met,
-        lai=options.lai,
-        start=options.start,
-        stop=options.stop,
-        site_file=options.site_file,
-        utc_offset=options.utc_offset,
-        sun_check=options.sun_check,
-    )
+    forcing, site = read_site(met, options)
     params = default_parameters(site)
     if options.parameters is not None:
         params = io.read_parameters(options.parameters, params, steps=forcing.steps)
@@ -106,7 +98,7 @@ def run_file(
         report(name, 0, forcing.steps)
         for steps, out, reached in simulation.stream(params, forcing, site, now):
             window = forcing.window(steps.start, steps.stop)
-            _check_finite(name, out, window)
+            check_finite(name, out, window)
             unsettled = unsettled.joined(unsettled_steps(out, window))
             writer.append(io.to_dataset(out, window, site, _parameters_window(params, steps)))
             now = reached
@@ -133,12 +125,25 @@ def _warn_of_excess(file: Path | None, state: State, params: Parameters) -> None
         )
 
 
+def read_site(met: Path, options: RunOptions) -> tuple[Forcing, Site]:
+    """A Met file as the options say. Raises InputError."""
+    return io.load_forcing(
+        met,
+        lai=options.lai,
+        start=options.start,
+        stop=options.stop,
+        site_file=options.site_file,
+        utc_offset=options.utc_offset,
+        sun_check=options.sun_check,
+    )
+
+
 def _parameters_window(params: Parameters, steps: slice) -> Parameters:
     """The parameters of some steps of a single site: time series are cut, constants stay."""
     return jax.tree.map(lambda leaf: leaf[steps] if leaf.ndim else leaf, params)
 
 
-def _check_finite(name: str, out: Outputs, forcing: Forcing) -> None:
+def check_finite(name: str, out: Outputs, forcing: Forcing) -> None:
     """Raise FloatingPointError at the first output that is not finite."""
     for field in output_fields():
         values = np.asarray(getattr(out, field))

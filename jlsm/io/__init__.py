@@ -7,7 +7,7 @@ from jlsm.files import check_writable
 from jlsm.io.datasets import outputs_dataset, parameters_dataset
 from jlsm.io.met import load_forcing, load_site
 from jlsm.io.parameter_file import read_parameters, write_parameters
-from jlsm.io.result import OutputWriter, to_dataset, write_dataset
+from jlsm.io.result import OutputWriter, members_dataset, to_dataset, write_dataset
 from jlsm.io.state_file import load_state, save_state
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "load_forcing",
     "load_site",
     "load_state",
+    "members_dataset",
     "outputs_dataset",
     "parameters_dataset",
     "read_parameters",

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import TracebackType
 
+import jax
 import netCDF4
 import numpy as np
 import xarray as xr
@@ -33,6 +34,7 @@ _CELL_METHODS = {
 
 FILL_VALUE = -9999.0  # as in PLUMBER2
 _TIME_CHUNK = 8192  # steps per compressed block: a few hundred kB, and half a year half-hourly
+_CHUNK_CACHE = 2**20  # bytes: a block or more
 _LAYER_DIMENSIONS = {"soil": "soil_layer", "snow": "snow_layer"}
 _Pick = Callable[[Array | np.ndarray], np.ndarray]  # takes one column out of a stack
 
@@ -79,6 +81,46 @@ def to_dataset(
     _describe_site(dataset, site, pick, column)
     if params is not None:
         _describe_parameters(dataset, params, columns, keep, pick)
+    return dataset
+
+
+def members_dataset(
+    out: Outputs,
+    forcing: Forcing,
+    site: Site,
+    params: Parameters,
+    names: tuple[str, ...],
+    varied: tuple[str, ...],
+) -> xr.Dataset:
+    """Output of an ensemble of parameter sets at one site: as ``to_dataset``, with a dimension ``member`` after time.
+
+    Args:
+        out: ``[time, (layer,) members]``.
+        forcing, site: of the single site.
+        params: ``[members]``.
+        names: of the members.
+        varied: keys of the parameters that differ; they become variables ``[member]``, the others are attributes.
+    """
+    out = jax.tree.map(np.asarray, out)
+    first = jax.tree.map(lambda leaf: leaf[..., 0], (out, params))
+    dataset = to_dataset(first[0], forcing, site, first[1])
+    numbers = np.arange(len(names), dtype=np.int32)
+    dataset.coords["member"] = ("member", numbers, {"standard_name": "realization", "units": "1"})
+    dataset["member_name"] = ("member", np.array(names, object), {"long_name": "name of the member"})
+    for name in output_fields():
+        if getattr(out, name) is None:
+            continue
+        one = dataset[name]
+        values = np.moveaxis(getattr(out, name), -1, 1)[..., None, None]
+        dataset[name] = (("time", "member", *one.dims[1:]), values, one.attrs)
+        dataset[name].encoding = one.encoding
+    for key in varied:
+        name, info = "parameter_" + key.replace(".", "_"), PARAMETERS[key]
+        del dataset.attrs[name]
+        unit = "1" if info.unit == "-" else info.unit
+        attributes = {"long_name": info.description, "units": unit}
+        dataset[name] = ("member", np.asarray(get_parameter(params, key)), attributes)
+        dataset[name].encoding = {"_FillValue": None}
     return dataset
 
 
@@ -263,7 +305,8 @@ class OutputWriter:
         encoding = {}
         for name, variable in dataset.variables.items():
             if "time" in variable.dims:
-                sizes = [_TIME_CHUNK if d == "time" else dataset.sizes[d] for d in variable.dims]
+                chunk = max(1, _TIME_CHUNK // dataset.sizes.get("member", 1))
+                sizes = [chunk if d == "time" else dataset.sizes[d] for d in variable.dims]
                 encoding[name] = {**variable.encoding, "zlib": True, "complevel": 1, "shuffle": True}
                 encoding[name]["chunksizes"] = tuple(sizes)
         encoding["time_bnds"] |= dataset["time"].encoding  # xarray would otherwise choose the bounds' own clock
@@ -272,6 +315,9 @@ class OutputWriter:
         )
         self._open = netCDF4.Dataset(self._file, "a")
         self._open.set_auto_maskandscale(False)
+        for variable in self._open.variables.values():
+            if "time" in variable.dimensions:  # blocks are written once, in order: the default cache of 16 MB is idle
+                variable.set_var_chunk_cache(_CHUNK_CACHE)
         # xarray shortens the units to the bare date; some readers of tower files expect the time of day too
         units = dataset["time"].encoding["units"]
         self._open.variables["time"].units = units

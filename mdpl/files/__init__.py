@@ -3,18 +3,21 @@
 - ``write_whole``, ``write_text``: any file
 - ``write_rows``, ``read_rows``: a CSV table whose lines are the instances of one dataclass
 - ``write_archive``, ``read_archive``: named arrays and facts about them, in one ``.npz`` file
-- ``locked``: a folder that one process at a time writes; ``alone``: a product of the cache that one process makes
+- ``locked``, ``at_work``: a folder that one process at a time writes, and who does; ``alone``: a product of the cache
+  that one process makes
 - ``mdpl.files.mark``: what says that a folder is ours, which run it belongs to, and which files that run wrote
 """
 
 from mdpl.files.archives import read_archive, write_archive
-from mdpl.files.lock import alone, locked
+from mdpl.files.lock import AtWorkError, alone, at_work, locked
 from mdpl.files.tables import read_rows, write_rows
 from mdpl.files.whole import ProgressReport, write_text, write_whole
 
 __all__ = [
+    "AtWorkError",
     "ProgressReport",
     "alone",
+    "at_work",
     "locked",
     "read_archive",
     "read_rows",

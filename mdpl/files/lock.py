@@ -33,7 +33,13 @@ BEAT, SILENCE = 30.0, 300.0
 """s between two signs of life, and after which a holder on another machine counts as gone"""
 LOOKS = 0.5
 """s between two looks of who waits"""
+WATCH = 2.0
+"""s between two looks at a holder on another machine"""
 _held: set[Path] = set()
+
+
+class AtWorkError(InputError):
+    """Another process is at work in a folder."""
 
 
 class _BusyError(Exception):
@@ -44,18 +50,23 @@ class _BusyError(Exception):
         self.holder = holder
 
 
-def locked(folder: Path) -> AbstractContextManager[None]:
+def locked(folder: Path, patience: float = 0.0) -> AbstractContextManager[None]:
     """Nobody else writes in a folder while the block runs; within one process, locks of one folder nest.
 
     Args:
         folder: exists.
+        patience: so long another process is waited for, s.
 
     Raises:
-        InputError: another process is at work there, or the folder cannot be written.
+        AtWorkError: another process is at work there.
+        InputError: the folder cannot be written.
     """
+    end = time.monotonic() + patience
 
     def refuse(holder: dict[str, Any]) -> None:
-        raise InputError(_busy(path, holder))
+        if time.monotonic() >= end:
+            raise AtWorkError(_busy(path, holder))
+        time.sleep(min(LOOKS, patience))
 
     path = folder.resolve() / LOCK_FILE
     return _holding(path, refuse, "choose another folder (-o)")
@@ -89,6 +100,27 @@ def alone(product: Path, told: Callable[[str], object]) -> Iterator[None]:
     with _holding(product.parent.resolve() / f".{product.name}.lock", wait, remedy):
         remove_leftovers(product.parent)
         yield
+
+
+def at_work(folder: Path, watch: bool = False) -> str:
+    """Who is at work in a folder, in one line; empty where nobody is, as far as its lock file tells.
+
+    Args:
+        folder: need not exist.
+        watch: where the holder is on another machine, wait for its next sign of life, or until it counts as gone.
+    """
+    path = folder.resolve() / LOCK_FILE
+    first_sign = None
+    while (holder := _holder(path)) and not _is_gone(path, holder, shared=False):
+        try:
+            sign = path.stat().st_mtime
+        except FileNotFoundError:
+            break
+        first_sign = sign if first_sign is None else first_sign
+        if not watch or holder.get("machine") == host_token() or sign != first_sign:
+            return _busy(path, holder)
+        time.sleep(WATCH)
+    return ""
 
 
 @contextmanager

@@ -38,6 +38,8 @@ class Mark:
     host: str = field(default_factory=socket.gethostname)
     created: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
     sites: tuple[str, ...] = ()
+    parts: tuple[str, ...] = ()
+    """names of the run directories in it that belong to it"""
     settings: str = ""
     """SHA-256 of what decides the run's numbers in its ``config.toml``; empty before there is one"""
     files: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -49,7 +51,7 @@ def write_mark(directory: Path, mark: Mark) -> None:
     import tomli_w
 
     about = "# The mark of mdpl: this directory belongs to one run. --resume, --overwrite and mdpl report read it.\n"
-    plain = {**dataclasses.asdict(mark), "sites": list(mark.sites)}
+    plain = {**dataclasses.asdict(mark), "sites": list(mark.sites), "parts": list(mark.parts)}
     write_text(directory / MARK_FILE, about + tomli_w.dumps(plain))
 
 
@@ -64,9 +66,12 @@ def read_mark(directory: Path) -> Mark | None:
         return None
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
-        mark = Mark(**{**values, "sites": tuple(values["sites"])})
+        mark = Mark(**{**values, "sites": tuple(values["sites"]), "parts": tuple(values.get("parts", ()))})
+        for name in (*mark.files, *mark.parts):
+            if Path(name).name != name or name == "..":
+                raise ValueError(f"{name!r} is no name in a run directory")
         for name, entry in mark.files.items():
-            if Path(name).name != name or not (int(entry["bytes"]) >= 0 and str(entry["sha256"])):
+            if not (int(entry["bytes"]) >= 0 and str(entry["sha256"])):
                 raise ValueError(f"{name!r} is no file of a run")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: is no mark of a run of mdpl ({error}): choose another folder (-o)") from error

@@ -20,13 +20,19 @@ CONFIG_FILE, METRICS_FILE, PARAMETERS_FILE, COURSES_FILE, LOSSES_FILE, LEFT_OUT_
     "config.toml", "metrics.csv", "parameters.csv", "parameters_seasonal.csv", "loss.csv", "towers_left_out.csv",
     "stopped.json", "report.html",
 )  # fmt: skip
-CALIBRATION, TRANSFER = "mdpl calibrate", "mdpl transfer"
+TRANSFERRED_FILE = "transferred.csv"
+"""scores at the site that was left out"""
+CALIBRATION, TRANSFER, SWEEP = "mdpl calibrate", "mdpl transfer", "mdpl sweep"
 """kinds of directories"""
 CHECKPOINTS = ("checkpoints", "checkpoints_surrogate")
 TRANSFER_FILE, WITHOUT = "transfer.csv", "without_"
 """of a leave-one-out: its table, and the beginning of the names of its calibrations' directories"""
+SWEEP_FILE, PLAN_FILE, FAILURES = "sweep.csv", "sweep.toml", "failures"
+"""of a sweep: its table, its tasks, and the folder with a line for each task that failed"""
+MANY = {TRANSFER: (TRANSFER_FILE,), SWEEP: (SWEEP_FILE, PLAN_FILE)}
+"""kinds that hold run directories, and their own files"""
 _FILES = (METRICS_FILE, PARAMETERS_FILE, COURSES_FILE, LOSSES_FILE, LEFT_OUT_FILE, STOP_FILE,
-          REPORT_FILE, GENERATOR_FILE,
+          REPORT_FILE, GENERATOR_FILE, TRANSFERRED_FILE,
           "loss.png", "taylor_Qh.png", "taylor_Qle.png")  # fmt: skip
 STAGES = ("default", "calibrated")
 """what the land surface model was run with over the whole record"""
@@ -71,7 +77,13 @@ def check_claim(path: str | Path, kind: str, overwrite: bool = False, resume: bo
 
 @contextmanager
 def claimed(
-    path: str | Path, kind: str, sites: Iterable[str], overwrite: bool = False, resume: bool = False
+    path: str | Path,
+    kind: str,
+    sites: Iterable[str],
+    overwrite: bool = False,
+    resume: bool = False,
+    parts: Iterable[str] = (),
+    patience: float = 0.0,
 ) -> Iterator[Path]:
     """The directory, marked and locked for one run while the block runs.
 
@@ -80,7 +92,9 @@ def claimed(
         kind: of the run.
         sites: of the run; with them goes which files it can leave.
         overwrite: remove an earlier run of this kind first: all that is known to be of it, nothing else.
-        resume: go on with the earlier run.
+        resume: go on with the earlier run; a sweep does so unasked.
+        parts: names of the run directories that a run of ``MANY`` makes in it.
+        patience: so long another process is waited for, s.
 
     Raises:
         InputError: files of something else lie there; an earlier run does (and neither ``overwrite`` nor ``resume`` is
@@ -92,16 +106,17 @@ def claimed(
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror}): choose another -o RUN_DIR") from error
-    with locked(path):
+    with locked(path, patience):
         earlier = _earlier(path, kind, overwrite, resume)  # another process may have been faster
+        goes_on = resume or (kind == SWEEP and not overwrite)
         try:
             remove_leftovers(path)
             if earlier and read_mark(path) is None:  # of version 0.1.0
                 write_mark(path, Mark(kind, sites=tuple(sites) if resume else _old_sites(path)))
-            if earlier and not resume:
+            if earlier and not goes_on:
                 _remove_run(path)
             if read_mark(path) is None:
-                write_mark(path, Mark(kind, sites=tuple(sites)))
+                write_mark(path, Mark(kind, sites=tuple(sites), parts=tuple(parts)))
             if kind == CALIBRATION:
                 (path / CHECKPOINTS[0]).mkdir(exist_ok=True)
             (path / STOP_FILE).unlink(missing_ok=True)
@@ -113,14 +128,15 @@ def claimed(
 def _earlier(path: Path, kind: str, overwrite: bool, resume: bool) -> bool:
     """Whether a run is there that this one may go on with or take the place of. Raises InputError: see ``claimed``."""
     mark = _mark_of(path)
-    begun = mark is not None and (mark.kind == TRANSFER or (path / CONFIG_FILE).is_file())
+    begun = mark is not None and (mark.kind in MANY or (path / CONFIG_FILE).is_file())
     if resume and not begun:
         raise InputError(f"{path}: holds no run to resume: leave out --resume, or give its directory with -o")
     if mark is not None and mark.kind != kind:
         raise InputError(f"{path}: holds a run of {mark.kind}: choose another -o RUN_DIR")
-    if begun and not overwrite and not resume:
-        go_on = "" if kind == TRANSFER else "go on with --resume, "
-        raise InputError(f"{path}: holds an earlier run: choose another -o RUN_DIR, {go_on}or add --overwrite")
+    if begun and not overwrite and not resume and kind != SWEEP:
+        raise InputError(
+            f"{path}: holds an earlier run: choose another -o RUN_DIR, go on with --resume, or add --overwrite"
+        )
     return mark is not None
 
 
@@ -168,13 +184,18 @@ def _remove_run(path: Path) -> None:
     mark = read_mark(path)
     assert mark is not None
     (path / CONFIG_FILE).unlink(missing_ok=True)
-    if mark.kind == TRANSFER:
-        (path / TRANSFER_FILE).unlink(missing_ok=True)
-        for folder in path.glob(f"{WITHOUT}*"):
+    if mark.kind in MANY:
+        others = path.glob(f"{WITHOUT}*") if mark.kind == TRANSFER else ()  # 0.1.0's did not name theirs
+        for name in {*mark.parts, *(folder.name for folder in others)}:
+            folder = path / name
             if folder.is_dir() and read_mark(folder) is not None:
                 with locked(folder):
                     _remove_run(folder)
                 _remove_if_empty(folder)
+            (path / FAILURES / f"{name}.txt").unlink(missing_ok=True)
+        for name in MANY[mark.kind]:
+            (path / name).unlink(missing_ok=True)
+        _remove_if_empty(path / FAILURES)
     else:
         for name in run_files(mark.sites):
             (path / name).unlink(missing_ok=True)

@@ -11,18 +11,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 from jlsm.errors import InputError
-from mdpl.calibration import CalibrationProgress, calibrate
+from mdpl.calibration import CalibrationProgress
 from mdpl.config import Config
-from mdpl.files import write_rows
+from mdpl.files import read_rows, write_rows
 from mdpl.files.mark import record
-from mdpl.model_paths import ModelPath, lsm_path
-from mdpl.runs.claim import TRANSFER, TRANSFER_FILE, WITHOUT, check_claim, claimed
+from mdpl.model_paths import ModelPath
+from mdpl.runs.claim import TRANSFER, TRANSFER_FILE, TRANSFERRED_FILE, check_claim, claimed
+from mdpl.scale.running import TaskState, run_task
+from mdpl.scale.tasks import EACH, SweepTask, check_transferable, leave_out, placed
 from mdpl.scores.evaluation import MetricRow
 from mdpl.towers.load import Tower, find_site_files, load_towers
-from mdpl.training.judging import Judgement
-from mdpl.training.runner import Runner
-from mdpl.training.windows import group_towers
-from mdpl.unknowns.generator import load_generator
 
 
 def transfer(
@@ -33,6 +31,7 @@ def transfer(
     progress: CalibrationProgress | None = None,
     stage: Callable[[str], None] = lambda text: None,
     overwrite: bool = False,
+    resume: bool = False,
 ) -> list[MetricRow]:
     """Train without each site in turn and score it with the default and with the transferred parameters.
 
@@ -45,18 +44,19 @@ def transfer(
         progress: callbacks of each calibration.
         stage: told which site is left out.
         overwrite: remove an earlier run that the folder holds (what is known to be of it) first.
+        resume: go on with an earlier run there: what is done is not done again.
 
     Returns:
         Scores; the stage is ``default`` or ``transferred``.
 
     Raises:
         InputError: fewer than two sites, another learner than the network, anything wrong with config or data.
+        NonFiniteError: as ``calibrate``. A site where something goes wrong does not stop the others.
     """
     config = config.check()
-    if config.learner != "network":
-        raise InputError(f"config: learner = {config.learner!r}: only the network's parameters can be transferred")
+    check_transferable(config, "config")
     output = Path(config.output or "runs/transfer")
-    check_claim(output, TRANSFER, overwrite)
+    check_claim(output, TRANSFER, overwrite, resume)
     if towers is None:
         towers = load_towers(
             find_site_files(config.data, config.sites),
@@ -66,27 +66,24 @@ def transfer(
         )
     if len(towers) < 2:
         raise InputError(f"transfer needs two sites or more, {len(towers)} given: add --sites or data")
-    path = path or lsm_path()
-    judgement = Judgement()
-    with claimed(output, TRANSFER, [tower.label for tower in towers], overwrite) as output:
-        for held_out in towers:
-            stage(f"training without {held_out.label}")
-            others = [tower for tower in towers if tower is not held_out]
-            folder = output / f"{WITHOUT}{held_out.label}"
-            without = dataclasses.replace(config, output=str(folder), sites=tuple(tower.label for tower in others))
-            calibrate(without, path=path, towers=others, progress=progress)
-            _judge(judgement, held_out, folder, path, config)
-        write_rows(output / TRANSFER_FILE, MetricRow, judgement.metrics)
+    labels = tuple(tower.label for tower in towers)
+    every = SweepTask("", dataclasses.replace(config, sites=labels))
+    tasks = placed(leave_out(every, [EACH], "config"), output, "config")
+    rows, errors = [], []
+    with claimed(output, TRANSFER, labels, overwrite, resume, parts=[task.name for task in tasks]) as output:
+        for task in tasks:
+            stage(f"training without {task.without}")
+            try:
+                status = run_task(task, path=path, towers=towers, progress=progress)
+                if status.state is not TaskState.DONE:
+                    raise InputError(status.note)
+            except (InputError, FloatingPointError) as error:
+                stage(f"without {task.without}: {error}")
+                errors.append(error)
+                continue
+            rows += read_rows(task.directory / TRANSFERRED_FILE, MetricRow)
+        if errors:
+            raise errors[0]
+        write_rows(output / TRANSFER_FILE, MetricRow, rows)
         record(output, [TRANSFER_FILE])
-    return judgement.metrics
-
-
-def _judge(judgement: Judgement, tower: Tower, folder: Path, path: ModelPath, config: Config) -> None:
-    """The held-out tower with its default parameters and with those of the generator in ``folder``."""
-    (group,) = group_towers([tower], config)
-    default = path.default_parameters(group.site)
-    generator = load_generator(folder)
-    unknowns = generator.unknowns([tower], list(group.splits))
-    runner = Runner(path, group, config.spinup_years)
-    judgement.add(runner, "default", default)
-    judgement.add(runner, "transferred", lambda forcing: generator.parameters(default, unknowns, forcing))
+    return rows

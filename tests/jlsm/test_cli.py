@@ -16,7 +16,6 @@ import pytest
 import xarray as xr
 from typer.testing import CliRunner
 
-import jlsm
 from jlsm import io
 from jlsm.command_line.app import app
 from jlsm.parameters import PARAMETERS
@@ -29,14 +28,12 @@ REPOSITORY = Path(__file__).parents[2]
 def model(monkeypatch):
     """The stand-in in place of ``jlsm.simulation``; the precision and cache settings of jax are put back afterwards."""
     fake = fake_model()
-    monkeypatch.setitem(sys.modules, "jlsm.simulation", fake)
-    monkeypatch.setattr(jlsm, "simulation", fake, raising=False)
-    monkeypatch.delitem(sys.modules, "jlsm.command_line.run_file", raising=False)
+    for door in ("jlsm.command_line.run_file", "jlsm.command_line.run_many"):
+        monkeypatch.setattr(f"{door}.simulation", fake)
     before = {name: getattr(jax.config, name) for name in ("jax_enable_x64", "jax_compilation_cache_dir")}
     yield fake
     for name, value in before.items():
         jax.config.update(name, value)
-    sys.modules.pop("jlsm.command_line.run_file", None)
 
 
 @pytest.fixture

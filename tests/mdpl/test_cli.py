@@ -76,7 +76,7 @@ def test_version():
     assert runner.invoke(app, ["--version"]).stdout.startswith("mdpl ")
 
 
-@pytest.mark.parametrize("command", ["calibrate", "evaluate", "transfer"])
+@pytest.mark.parametrize("command", ["calibrate", "evaluate", "transfer", "sweep"])
 def test_help(command):
     result = runner.invoke(app, [command, "--help"])
     assert result.exit_code == 0 and "--help" in result.output

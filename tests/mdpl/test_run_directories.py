@@ -200,7 +200,7 @@ def test_checkpoints_of_another_run_are_refused(runs, tmp_path):
 
 def test_transfer_is_one_run_too(tmp_path):
     transfer_of(tmp_path / "t")
-    with pytest.raises(InputError, match="holds an earlier run: choose another -o RUN_DIR, or add --overwrite"):
+    with pytest.raises(InputError, match="an earlier run: choose another -o RUN_DIR, go on with --resume, or add"):
         transfer_of(tmp_path / "t")
     shutil.copytree(tmp_path / "t" / "without_XX-One", tmp_path / "t" / "without_XX-Gone")  # of an earlier run
     (tmp_path / "t" / "without_me").mkdir()
