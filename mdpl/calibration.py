@@ -7,9 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from jax.sharding import Mesh
+
 from mdpl.config import Config
 from mdpl.files.mark import read_mark
-from mdpl.model_paths import ModelPath, lsm_path
+from mdpl.model_paths import ModelPath, lsm_path, sharded
 from mdpl.runs import directory as run_directory
 from mdpl.runs.claim import CALIBRATION, check_claim, claimed
 from mdpl.runs.rows import CourseRow, ParameterRow
@@ -60,6 +62,7 @@ def calibrate(
     progress: CalibrationProgress | None = None,
     overwrite: bool = False,
     resume: bool = False,
+    mesh: Mesh | None = None,
 ) -> Calibration:
     """Fit parameters to towers and write the run directory.
 
@@ -70,12 +73,13 @@ def calibrate(
         progress: callbacks.
         overwrite: remove an earlier run that the directory holds (what is known to be of it) and write there.
         resume: go on from the newest checkpoint of the run directory; the settings must be the same.
+        mesh: share windows and sites out over its devices (``jlsm.column_mesh``); None: one device.
 
     Raises:
         InputError: anything wrong with config, data or run directory.
         NonFiniteError: a loss or gradient that is not finite; ``stopped.json`` then holds the details.
     """
-    progress, judge = progress or CalibrationProgress(), path or lsm_path()
+    progress, judge = progress or CalibrationProgress(), _over(mesh, path or lsm_path())
     config = config.check()
     place = config.output or ("" if config.data or config.sites or towers else Path("runs") / EMBEDDED)
     if place:
@@ -95,7 +99,8 @@ def calibrate(
             run_directory.write_left_out(directory, left_out)
         phases = {"checkpoints": trainer}
         if config.path != "lsm":
-            imitation = {"checkpoints_surrogate": trainer_through(_surrogate(judge, towers, keys, progress))}
+            surrogate = _over(mesh, _surrogate(judge, towers, keys, progress))
+            imitation = {"checkpoints_surrogate": trainer_through(surrogate)}
             phases = imitation | (phases if config.path == "surrogate-then-lsm" else {})
         trained: Trained | None = None
         for folder, trainer in phases.items():
@@ -103,6 +108,10 @@ def calibrate(
         assert trained is not None  # there is a phase
         done = _finished(directory, trainer, judge, trained, progress)
         return dataclasses.replace(done, notes=[*(f"left out: {why}" for why in left_out.values()), *done.notes])
+
+
+def _over(mesh: Mesh | None, path: ModelPath) -> ModelPath:
+    return path if mesh is None else sharded(path, mesh)
 
 
 def _finished(

@@ -77,6 +77,9 @@ def calibrate_command(
     overwrite: OverwriteOption = False,
     skip_unusable: SkipOption = False,
     no_sun_check: SunOption = False,
+    devices: Annotated[
+        int, typer.Option(min=0, help="Share the windows out over so many CPU cores, GPUs or TPUs; 0: all.")
+    ] = 1,
 ) -> None:
     """Fit parameters to towers through the model's own derivatives; writes a run directory."""
     if resume and config_file is None and output is not None and (output / "config.toml").is_file():
@@ -88,11 +91,11 @@ def calibrate_command(
     )  # fmt: skip
     if resume and overwrite:
         raise InputError(RESUME_OR_OVERWRITE)
-    prepare_jax(loop_bytes=GRADIENT_LOOP_BYTES)
+    prepare_jax(loop_bytes=GRADIENT_LOOP_BYTES, devices=devices)
     from mdpl.report.terminal import calibration_table, console
 
     started = time.monotonic()
-    calibration = _calibrate_with_bar(config, overwrite, resume)
+    calibration = _calibrate_with_bar(config, overwrite, resume, _mesh(devices))
     terminal = console()
     terminal.print("test period, uncorrected observations (default → calibrated)", highlight=False)
     terminal.print(calibration_table(calibration.metrics))
@@ -227,7 +230,21 @@ def _names(text: str | None) -> tuple[str, ...] | None:
     return tuple(name.strip() for name in text.split(",") if name.strip()) if text else None
 
 
-def _calibrate_with_bar(config, overwrite: bool, resume: bool):
+def _mesh(devices: int):
+    """The mesh over so many devices (0: all); None for one. Raises InputError: there are not so many."""
+    if devices == 1:
+        return None
+    import jax
+
+    from jlsm.simulation import column_mesh
+
+    present = jax.devices()
+    if devices > len(present):
+        raise InputError(f"--devices {devices}: jax has {len(present)} ({present[0].platform}): give a smaller number")
+    return column_mesh(present[: devices or len(present)])
+
+
+def _calibrate_with_bar(config, overwrite: bool, resume: bool, mesh):
     """The calibration, with a bar on a terminal and some lines elsewhere."""
     from rich import progress
     from rich.console import Console
@@ -255,7 +272,9 @@ def _calibrate_with_bar(config, overwrite: bool, resume: bool):
             if not console.is_terminal and number % config.refresh_every == 0:
                 typer.echo(f"epoch {number} of {epochs}, {loss}, {time.monotonic() - started:.0f} s", err=True)
 
-        return calibrate(config, progress=CalibrationProgress(stage, epoch), overwrite=overwrite, resume=resume)
+        return calibrate(
+            config, progress=CalibrationProgress(stage, epoch), overwrite=overwrite, resume=resume, mesh=mesh
+        )
 
 
 if __name__ == "__main__":

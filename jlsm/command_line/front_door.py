@@ -24,6 +24,10 @@ from jlsm.command_line.xla_flags import prefer_cpu_flags as prefer_cpu_flags
 from jlsm.errors import InputError, RepairWarning, UnsettledWarning
 from jlsm.loop_sizes import FORWARD_LOOP_BYTES
 
+# XLA's own log asks users to file a bug where a compilation takes minutes; what it cannot do it raises. Here, not in
+# ``prepare_jax``: jax sets a level of its own when it is imported, and reading the settings may import it.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
 
 class Precision(StrEnum):
     """Floating-point precision of a run."""
@@ -103,22 +107,23 @@ def _say(text: str) -> None:
 
 
 def prepare_jax(
-    precision: Precision = Precision.float32, loop_bytes: int = FORWARD_LOOP_BYTES, columns: int = 1
+    precision: Precision = Precision.float32, loop_bytes: int = FORWARD_LOOP_BYTES, columns: int = 1, devices: int = 1
 ) -> None:
     """Choose the precision and the compiler's settings, and keep compiled code between runs.
 
     Args:
         loop_bytes, columns: see ``prefer_cpu_flags``; an ``XLA_FLAGS`` of the user's is left alone.
+        devices: into so many a CPU is divided; 0: one for each of its cores.
 
     The cache lies in ``JLSM_CACHE_DIR``, else ``$XDG_CACHE_HOME/jlsm`` or ``~/.cache/jlsm``; a cache that jax itself
     was told of (``JAX_COMPILATION_CACHE_DIR``) is left alone.
     """
     prefer_cpu_flags(loop_bytes, columns)
-    # XLA's own log asks users to file a bug where a compilation takes minutes; what it cannot do it raises
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import jax
 
     jax.config.update("jax_enable_x64", precision is Precision.float64)
+    if devices != 1:
+        jax.config.update("jax_num_cpu_devices", devices or cores())
     if os.environ.get("JAX_COMPILATION_CACHE_DIR"):
         return
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
@@ -129,6 +134,11 @@ def prepare_jax(
         _say(f"warning: {cache}: no compilation cache ({error.strerror}): set JLSM_CACHE_DIR to a writable folder")
         return
     jax.config.update("jax_compilation_cache_dir", str(cache))
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def progress_bar(console: Console) -> Progress:

@@ -24,10 +24,14 @@ def columns(count: int):
     return params, forcing, make_site(columns=count).numeric(), state
 
 
+MESSAGES = (
+    "all-reduce", "all-gather", "all-to-all", "collective-permute", "collective-broadcast", "reduce-scatter",
+)  # fmt: skip
+
+
 def messages(program) -> list[str]:
     """The collective operations in a compiled program."""
-    names = "all-reduce|all-gather|all-to-all|collective-permute|collective-broadcast|reduce-scatter"
-    return re.findall(rf" ({names})(?:-start)?\(", program.as_text())
+    return re.findall(rf" ({'|'.join(MESSAGES)})(?:-start)?\(", program.as_text())
 
 
 def largest_difference(one, other) -> float:

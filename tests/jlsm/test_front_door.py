@@ -85,10 +85,10 @@ def test_it_does_not_wait_for_jax():
 
 def test_the_compiler_does_not_ask_users_to_file_bugs():
     """XLA's log says so where a compilation takes minutes, too long to test: here only the log's level is, and that one
-    of the user's stays."""
+    of the user's stays. Settings are read before jax is prepared, which may import it."""
     program = (
-        "import os; from jlsm.command_line.front_door import prepare_jax; prepare_jax();"
-        "print(os.environ['TF_CPP_MIN_LOG_LEVEL'])"
+        "import os, mdpl.cli; mdpl.cli._config(None); from jlsm.command_line.front_door import prepare_jax;"
+        "prepare_jax(); print(os.environ['TF_CPP_MIN_LOG_LEVEL'])"
     )
     for chosen, level in (({}, "3"), ({"TF_CPP_MIN_LOG_LEVEL": "1"}, "1")):
         environment = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"} | chosen

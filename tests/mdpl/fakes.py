@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import netCDF4
 import numpy as np
+from jax.sharding import Mesh
 
 from jlsm.constants import SNOW_LAYERS, SOIL_LAYER_THICKNESS
 from jlsm.forcing import METEOROLOGY, Forcing, Site
@@ -56,14 +57,21 @@ def _with_water(state: State, water) -> State:
     return eqx.tree_at(lambda s: s.soil_moisture, state, state.soil_moisture.at[0].set(water))
 
 
-def fake_spin_up(params: Parameters, forcing: Forcing, site: Site, years: int = 3, state: State | None = None) -> State:
+def fake_spin_up(
+    params: Parameters,
+    forcing: Forcing,
+    site: Site,
+    years: int = 3,
+    state: State | None = None,
+    mesh: Mesh | None = None,
+) -> State:
     """One and the same start, whatever the parameters."""
     columns = forcing.Tair.shape[1:]
     start = initial_state(jnp.full(columns, 283.0), jnp.full(columns, 0.45))
     return _with_water(start, jnp.full(columns, 0.4))
 
 
-def fake_tangents(params, directions, forcing, site, state, fields=None):
+def fake_tangents(params, directions, forcing, site, state, of_state=None, fields=None):
     """What ``jlsm.simulate_tangents`` is for the model, by ``jax.jvp``."""
 
     def run(values):
