@@ -318,6 +318,10 @@ def check_parameters(
     check_parameter_values(params, where=where)
 
 
+BOUND_ROUNDING = 1e-6
+"""of a bound itself: so far beyond it is a value that was rounded to single precision; nothing is below a bound of 0"""
+
+
 def check_parameter_values(params: Parameters, *, sites: tuple[str, ...] = (), where: str = "") -> None:
     """Raise InputError for a value outside its bounds (``PARAMETERS``), not finite, or at odds with another
     (``RELATIONS``). Values that are being traced are left alone.
@@ -341,8 +345,8 @@ def check_parameter_values(params: Parameters, *, sites: tuple[str, ...] = (), w
 
     for key, value in values.items():
         info = PARAMETERS[key]
-        tolerance = 1e-6 * (info.upper - info.lower)
-        bad = ~((value >= info.lower - tolerance) & (value <= info.upper + tolerance))
+        low, high = info.lower - BOUND_ROUNDING * abs(info.lower), info.upper + BOUND_ROUNDING * abs(info.upper)
+        bad = ~((value >= low) & (value <= high))
         if bad.any():
             raise InputError(
                 f"{where}{column(bad)}parameter {key} = {value[bad].flat[0]:g} {info.unit} is outside its bounds "

@@ -17,6 +17,7 @@ from jlsm.parameters import (
     Parameters,
     Soil,
     Vegetation,
+    check_parameter_values,
     check_parameters,
     default_parameters,
     get_parameter,
@@ -259,3 +260,12 @@ def test_replacing_is_differentiable_and_works_compiled():
 
     gradient = jax.grad(loss)(jnp.asarray(50.0))
     assert gradient == pytest.approx(100.0)
+
+
+def test_nothing_is_below_a_bound_of_zero():
+    """Found by ten thousand parameter files: the tolerance for rounding is of the bound, not of the range."""
+    params = default_parameters(make_site(columns=(1,)))
+    for value in (-3.5e-215, -1e-9):
+        with pytest.raises(InputError, match=r"snow\.dirt_ageing = -.* is outside its bounds \[0, 1\]"):
+            check_parameter_values(replace_parameters(params, {"snow.dirt_ageing": jnp.asarray([value])}))
+    check_parameter_values(replace_parameters(params, {"snow.dirt_ageing": jnp.asarray([1.0 + 1e-7])}))

@@ -25,7 +25,7 @@ from jlsm.forcing import METEOROLOGY, Site
 from jlsm.io import load_forcing, load_state, read_parameters, save_state
 from jlsm.io.checks import RULES
 from jlsm.io.site_file import read_site_changes
-from jlsm.parameters import PARAMETERS, default_parameters, get_parameter
+from jlsm.parameters import BOUND_ROUNDING, PARAMETERS, default_parameters, get_parameter
 from jlsm.state import initial_state
 from mdpl.config import config_from_dict, load_config
 from mdpl.files import read_archive, write_archive
@@ -311,7 +311,8 @@ def test_toml_files(folder, text):
         if hasattr(result, "soil"):
             for key, info in PARAMETERS.items():
                 values = np.asarray(get_parameter(result, key))
-                assert np.isfinite(values).all() and (values >= info.lower).all() and (values <= info.upper).all(), key
+                low, high = info.lower - BOUND_ROUNDING * abs(info.lower), info.upper + BOUND_ROUNDING * abs(info.upper)
+                assert np.isfinite(values).all() and (values >= low).all() and (values <= high).all(), key
 
 
 @pytest.mark.parametrize("text", [r'data = "\u0000"', r'sites = ["\u0000"]', r"[loss]" + "\n" + r'"\u0000" = 1.0'])
