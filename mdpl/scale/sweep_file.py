@@ -28,7 +28,7 @@ from jlsm.errors import InputError
 from jlsm.io.toml_file import read_toml
 from mdpl.config import SETTINGS, Config, Kind, config_from_dict, load_config
 from mdpl.scale.slurm import slurm_options
-from mdpl.scale.tasks import EACH, SweepTask, checked, combinations, leave_out, name_of, placed
+from mdpl.scale.tasks import EACH, SweepTask, checked_config, combinations, leave_out, name_of, placed
 
 _KEYS = ("output", "config", "leave_out", "settings", "vary", "task", "slurm")
 _OF_A_TASK = ("name", "without")
@@ -102,7 +102,7 @@ def _base(path: Path, content: dict[str, Any]) -> Config:
     file = _typed(content, "config", str, path, "")
     config = load_config(path.parent / file) if file else Config()
     changes = _settings(_typed(content, "settings", dict, path, {}), f"{path}: settings", path)
-    return checked(config, changes, f"{path}: settings")
+    return checked_config(config, changes, f"{path}: settings")
 
 
 def _varied(path: Path, content: dict[str, Any], base: Config) -> Iterator[SweepTask]:
@@ -127,7 +127,7 @@ def _explicit(path: Path, content: dict[str, Any], base: Config) -> Iterator[Swe
             raise InputError(f"{where}: must be a table of settings")
         name, without = (_typed(table, key, str, where, "") for key in _OF_A_TASK)
         changes = _settings({key: v for key, v in table.items() if key not in _OF_A_TASK}, where, path)
-        config = checked(base, changes, where)
+        config = checked_config(base, changes, where)
         task = SweepTask(name or name_of(changes), config)
         if not without:
             yield task

@@ -52,10 +52,10 @@ def combinations(base: Config, vary: dict[str, list[Any]], where: str) -> Iterat
     """
     for values in itertools.product(*vary.values()):
         changes = dict(zip(vary, values, strict=True))
-        yield SweepTask(name_of(changes), checked(base, changes, where))
+        yield SweepTask(name_of(changes), checked_config(base, changes, where))
 
 
-def checked(base: Config, changes: dict[str, Any], where: str) -> Config:
+def checked_config(base: Config, changes: dict[str, Any], where: str) -> Config:
     """A config with changes. Raises InputError."""
     try:
         return dataclasses.replace(base, **changes).check()
