@@ -139,8 +139,7 @@ def throughput(work: Work) -> tuple[Callable, tuple]:
     mesh = Mesh(np.asarray(jax.devices()[: work.devices]), ("columns",))
     specs = jax.tree.map(lambda leaf: PartitionSpec(*[None] * (leaf.ndim - 1), "columns"), arguments)
     arguments = jax.tree.map(lambda leaf, spec: jax.device_put(leaf, NamedSharding(mesh, spec)), arguments, specs)
-    # columns are independent: nothing is exchanged, whatever the checker thinks of the derivative's branches
-    split = jax.shard_map(function, mesh=mesh, in_specs=specs, out_specs=PartitionSpec("columns"), check_vma=False)
+    split = jax.shard_map(function, mesh=mesh, in_specs=specs, out_specs=PartitionSpec("columns"))
     return split, arguments
 
 

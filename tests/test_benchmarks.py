@@ -117,7 +117,8 @@ def test_a_device_is_measured_to_the_end(tmp_path, monkeypatch, capsys):
         assert rows[what]["column-steps/s"] > 0 and rows[what]["compile s"] > 0 and rows[what]["note"] == "", rows[what]
     losses = [float(text) for text in rows["losses"]["note"].removeprefix("cpu: ").split(", ")]
     assert len(losses) == 5 and losses[-1] < losses[0]
-    assert len(capsys.readouterr().out.splitlines()) == 2 + len(rows)
+    assert {row["devices"] for row in written["rows"]} == {1, 8}  # "all devices", too
+    assert len(capsys.readouterr().out.splitlines()) == 2 + len(written["rows"])
 
 
 def works(counts, what="run"):
