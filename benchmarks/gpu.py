@@ -38,7 +38,7 @@ try:
     import jax
     import jax.numpy as jnp
     import numpy as np
-    from jax.sharding import Mesh, NamedSharding, PartitionSpec
+    from jax.sharding import NamedSharding, PartitionSpec
 
     import jlsm
 except ImportError as missing:
@@ -136,7 +136,7 @@ def throughput(work: Work) -> tuple[Callable, tuple]:
     function = {"run": run, "gradient": gradient}[work.what]
     if work.devices == 1:
         return function, arguments
-    mesh = Mesh(np.asarray(jax.devices()[: work.devices]), ("columns",))
+    mesh = jlsm.column_mesh(jax.devices()[: work.devices])
     specs = jax.tree.map(lambda leaf: PartitionSpec(*[None] * (leaf.ndim - 1), "columns"), arguments)
     arguments = jax.tree.map(lambda leaf, spec: jax.device_put(leaf, NamedSharding(mesh, spec)), arguments, specs)
     split = jax.shard_map(function, mesh=mesh, in_specs=specs, out_specs=PartitionSpec("columns"))

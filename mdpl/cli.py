@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from jlsm.command_line.front_door import one_line_errors, prepare_jax, version_option
+from jlsm.command_line.front_door import cores, one_line_errors, prepare_jax, version_option
 from jlsm.errors import InputError
 from jlsm.loop_sizes import GRADIENT_LOOP_BYTES
 from mdpl.data.command import data_app
@@ -239,9 +239,11 @@ def _mesh(devices: int):
     from jlsm.simulation import column_mesh
 
     present = jax.devices()
-    if devices > len(present):
-        raise InputError(f"--devices {devices}: jax has {len(present)} ({present[0].platform}): give a smaller number")
-    return column_mesh(present[: devices or len(present)])
+    platform = present[0].platform
+    count = min(len(present), cores()) if platform == "cpu" else len(present)  # a CPU divides into any number
+    if devices > count:
+        raise InputError(f"--devices {devices}: there are {count} ({platform}): give a smaller number, or 0 for all")
+    return column_mesh(present[: devices or count])
 
 
 def _calibrate_with_bar(config, overwrite: bool, resume: bool, mesh):

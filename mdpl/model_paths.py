@@ -31,7 +31,8 @@ class ModelPath(NamedTuple):
     """``simulate(params, forcing, site, state, fields=None) -> (Outputs, PathState)``: pure and differentiable,
     forcing ``[time, columns]``; ``fields`` names the outputs wanted (the others may be None)"""
     spin_up: Callable[..., PathState]
-    """``spin_up(params, forcing, site, years=..., mesh=None) -> PathState``, over the devices of a mesh"""
+    """``spin_up(params, forcing, site, years=..., simulate=None) -> PathState``, by the path's own ``simulate`` or by
+    another"""
     default_parameters: Callable[[Site], Parameters] = default_parameters
     """parameters before anything is learned"""
     reverse: Callable[..., tuple[Outputs, PathState]] | None = None
@@ -73,9 +74,10 @@ def sharded(path: ModelPath, mesh: Mesh) -> ModelPath:
         # what a jit is keyed by must be hashable, which methods of a network are not
         return over_devices(lambda *arguments, **options: run(*arguments, **options), mesh)
 
+    simulate = shared_out(path.simulate)
     return path._replace(
-        simulate=shared_out(path.simulate),
-        spin_up=partial(path.spin_up, mesh=mesh),
+        simulate=simulate,
+        spin_up=partial(path.spin_up, simulate=simulate),
         reverse=path.reverse and shared_out(path.reverse),
         tangents=path.tangents and tangents_over_devices(path.tangents, mesh),
     )

@@ -70,19 +70,6 @@ def test_containers_take_what_the_package_is_made_of(name):
     assert extras == {"gpu", "gpu-cuda13"} <= set(PROJECT["optional-dependencies"])
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(
-    shutil.which("docker") is None or subprocess.run(["docker", "info"], capture_output=True).returncode != 0,
-    reason="no docker daemon answers here: the container recipe is read, not built",
-)
-def test_the_container_is_built_and_runs(tmp_path):
-    build = ["docker", "build", "-f", str(JOBS / "Containerfile"), "-t", "jlsm-test", str(ROOT)]
-    built = subprocess.run(build, capture_output=True, text=True)
-    assert built.returncode == 0, built.stderr
-    run = subprocess.run(["docker", "run", "--rm", "jlsm-test", "mdpl", "sweep", "--help"], capture_output=True)
-    assert run.returncode == 0
-
-
 @pytest.fixture
 def environment(tmp_path) -> dict[str, str]:
     """A virtual environment whose ``mdpl`` is the one with the stand-in."""

@@ -17,10 +17,10 @@ import numpy as np
 from jlsm import io, simulation
 from jlsm.budget import Unsettled, unsettled_steps
 from jlsm.command_line.run_file import DEFAULT_SPINUP_YEARS, RunOptions, check_finite, read_site
-from jlsm.constants import DAY
 from jlsm.errors import InputError, RepairWarning, UnsettledWarning
 from jlsm.forcing import Forcing, Site, stack_sites
 from jlsm.parameters import Parameters, default_parameters
+from jlsm.simulation.equilibrium import spin_up_passes
 from jlsm.state import initial_state
 
 COLUMNS = 32
@@ -49,7 +49,7 @@ def usable_records(results: dict[Path, Path], options: RunOptions) -> tuple[list
             reasons[met] = str(error)
             continue
         dt = float(forcing.dt)
-        records.append(Record(met, result, forcing.steps, (dt, min(round(365 * DAY / dt), forcing.steps))))
+        records.append(Record(met, result, forcing.steps, (dt, spin_up_passes(1, forcing.steps, dt)[0])))
     return records, reasons
 
 

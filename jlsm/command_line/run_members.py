@@ -12,12 +12,12 @@ import jax.numpy as jnp
 from jlsm import io, simulation
 from jlsm.budget import Unsettled, unsettled_steps
 from jlsm.command_line.run_file import DEFAULT_SPINUP_YEARS, RunOptions, check_finite, read_site
-from jlsm.constants import DAY
 from jlsm.errors import InputError, UnsettledWarning
 from jlsm.forcing import Forcing
 from jlsm.io.member_table import read_members
 from jlsm.io.site_file import read_site_changes
 from jlsm.parameters import check_parameter_values, default_parameters, replace_parameters
+from jlsm.simulation.equilibrium import spin_up_passes
 from jlsm.state import initial_state
 
 VALUES_AT_ONCE = 2**17
@@ -72,11 +72,10 @@ def run_members(
 
     name = f"{site.code or met.name}, {count} members"
     years = DEFAULT_SPINUP_YEARS if options.spinup_years is None else options.spinup_years
-    year = round(365 * DAY / float(forcing.dt))
-    first = min(year, forcing.steps)
+    first, passes = spin_up_passes(years, forcing.steps, float(forcing.dt))
     state = initial_state(jnp.broadcast_to(forcing.Tair.mean(), (count,)), params.soil.porosity)
     report(f"{name}: compile, spin up", 0, None)
-    for _ in range(int(-(-years * year // first))):
+    for _ in range(passes):
         reached = state
         for _, _, _, reached in pieces(first, state):  # noqa: B007  the last one counts
             pass

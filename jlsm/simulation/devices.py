@@ -34,9 +34,9 @@ def column_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
         devices: None takes all of jax's (over all hosts, where ``jax.distributed`` has joined them).
 
     Example:
-        >>> mesh = jlsm.column_mesh()
-        >>> state = jlsm.spin_up(params, forcing, site, mesh=mesh)
-        >>> out, state = jlsm.over_devices(jlsm.simulate, mesh)(params, forcing, site, state)
+        >>> simulate = jlsm.over_devices(jlsm.simulate, jlsm.column_mesh())
+        >>> state = jlsm.spin_up(params, forcing, site, simulate=simulate)
+        >>> out, state = simulate(params, forcing, site, state)
     """
     return Mesh(np.asarray(jax.devices() if devices is None else devices), (AXIS,))
 

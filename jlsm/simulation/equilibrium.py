@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from inspect import unwrap
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jax.sharding import Mesh
 
 from jlsm.constants import DAY
 from jlsm.forcing import Forcing, Site
+from jlsm.outputs import Outputs
 from jlsm.parameters import Parameters
 from jlsm.simulation.checks import checked
-from jlsm.simulation.devices import over_devices
 from jlsm.simulation.layout import split_series
 from jlsm.simulation.run import run_checked
 from jlsm.state import State, initial_state
@@ -27,7 +27,7 @@ def spin_up(
     years: float | int = 3,
     state: State | None = None,
     solver="converged",
-    mesh: Mesh | None = None,
+    simulate: Callable[..., tuple[Outputs, State]] | None = None,
 ) -> State:
     """State after running over the record, again and again, for about ``years`` years.
 
@@ -38,7 +38,7 @@ def spin_up(
         years: length of the spin-up; 0 returns the start.
         state: where to start; None is a snow-free column at the mean air temperature.
         solver: as of ``simulate``.
-        mesh: share the columns out over its devices (``column_mesh``); None: one device.
+        simulate: what runs the passes, such as ``over_devices(jlsm.simulate, mesh)``; None: ``jlsm.simulate``.
 
     Returns:
         State. Differentiable like any run.
@@ -50,14 +50,26 @@ def spin_up(
         state = initial_state(
             jnp.mean(forcing.Tair, axis=0), jnp.broadcast_to(params.soil.porosity, forcing.Tair.shape[1:])
         )
-    year = round(365 * DAY / float(jnp.min(forcing.dt)))  # a number of steps: call this outside jit
-    first = forcing.window(0, min(year, forcing.steps))
+    steps, passes = spin_up_passes(years, forcing.steps, float(jnp.min(forcing.dt)))  # call this outside jit
+    first = forcing.window(0, steps)
     series, constant = split_series(params, forcing.Tair.shape[1:])
-    now = eqx.combine(jax.tree.map(lambda leaf: leaf[: first.steps], series), constant)
-    run = run_checked if mesh is None else over_devices(run_checked, mesh)
-    for _ in range(int(-(-years * year // first.steps))):
+    now = eqx.combine(jax.tree.map(lambda leaf: leaf[:steps], series), constant)
+    run = simulate or run_checked
+    for _ in range(passes):
         _, state = run(now, first, site, state, fields=("Qle",), solver=solver)
     return state
+
+
+def spin_up_passes(years: float | int, steps: int, dt: float) -> tuple[int, int]:
+    """(steps of a pass, number of passes) of a spin-up of about ``years`` years.
+
+    Args:
+        steps: of the record, whose first year (all of it, if it is shorter) is a pass.
+        dt: of a step, s.
+    """
+    year = round(365 * DAY / dt)
+    first = min(year, steps)
+    return first, int(-(-years * year // first))
 
 
 spin_up_checked = unwrap(spin_up)

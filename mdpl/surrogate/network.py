@@ -9,6 +9,7 @@ A day is 24 h from the first step of a run ("midnight" below, wherever the clock
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -18,7 +19,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jax.sharding import Mesh
 from jaxtyping import Array, Float
 
 from jlsm.constants import SOIL_LAYER_THICKNESS
@@ -27,7 +27,6 @@ from jlsm.files import digest
 from jlsm.forcing import Forcing, Site
 from jlsm.outputs import Outputs, output_fields
 from jlsm.parameters import PARAMETERS, Parameters
-from jlsm.simulation.devices import over_devices
 from mdpl.files import read_archive, write_archive
 from mdpl.model_paths import ModelPath
 from mdpl.surrogate import inputs
@@ -251,12 +250,9 @@ class Surrogate:
         site: Site,
         years: float | int = 3,
         state=None,
-        mesh: Mesh | None = None,
+        simulate: Callable[..., tuple[Outputs, SurrogateState]] | None = None,
     ):
         """State after the record's first year (all of it, if shorter), again and again, for about ``years`` years."""
-        simulate = partial(self.simulate, fields=())
-        if mesh is not None:
-            simulate = over_devices(simulate, mesh)
         per_day = _steps_per_day(forcing)[0]
         shape = forcing.Tair.shape[1:]
         days = min(365, forcing.steps // per_day)
@@ -266,7 +262,7 @@ class Surrogate:
             state = SurrogateState(*(leaf.reshape(-1, *shape) for leaf in state))
         params = jax.tree.map(lambda v: v[: first.steps] if jnp.ndim(v) > len(shape) else v, params)
         for _ in range(int(-(-years * 365 // days))):
-            state = simulate(params, first, site, state)[1]
+            state = (simulate or self.simulate)(params, first, site, state, fields=())[1]
         return state
 
     def save(self, path: str | Path) -> None:

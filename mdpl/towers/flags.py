@@ -85,9 +85,7 @@ def measured_codes(flags: Flags) -> set[int]:
 
 def _says_measured(words: str) -> bool:
     """Whether a meaning is that of a measurement: ``measured``, ``observed``, ``original data``, ``good``, ``ok``."""
-    if re.search(r"\b(?:not|no|non|un|never)[\s_-]*(?:measured|observ|original|good|ok)", words) or _DOUBT.search(
-        words
-    ):
+    if _DENIAL.search(words) or _DOUBT.search(words):
         return False
     return bool(re.search(r"measure|observ|original|\bgood|\bok\b|^pass", words))
 

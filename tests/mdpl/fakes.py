@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import netCDF4
 import numpy as np
-from jax.sharding import Mesh
 
 from jlsm.constants import SNOW_LAYERS, SOIL_LAYER_THICKNESS
 from jlsm.forcing import METEOROLOGY, Forcing, Site
@@ -63,7 +63,7 @@ def fake_spin_up(
     site: Site,
     years: int = 3,
     state: State | None = None,
-    mesh: Mesh | None = None,
+    simulate: Callable | None = None,
 ) -> State:
     """One and the same start, whatever the parameters."""
     columns = forcing.Tair.shape[1:]

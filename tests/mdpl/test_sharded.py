@@ -10,6 +10,7 @@ import pytest
 
 import jlsm
 from jlsm.errors import InputError
+from mdpl import cli
 from mdpl.calibration import calibrate
 from mdpl.cli import _mesh
 from mdpl.model_paths import sharded
@@ -73,7 +74,9 @@ def test_a_calibration_over_devices(tmp_path):
     assert (runs[1].directory / "report.html").is_file()
 
 
-def test_more_devices_than_there_are():
-    with pytest.raises(InputError, match="--devices 99: jax has 8 .cpu.: give a smaller number"):
-        _mesh(99)
+def test_more_devices_than_there_are(monkeypatch):
+    monkeypatch.setattr(cli, "cores", lambda: 2)
+    with pytest.raises(InputError, match=r"--devices 3: there are 2 \(cpu\): give a smaller number"):
+        _mesh(3)
+    monkeypatch.setattr(cli, "cores", lambda: 8)
     assert _mesh(1) is None and _mesh(0).size == 8 and _mesh(3).size == 3
