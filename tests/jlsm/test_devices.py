@@ -41,7 +41,7 @@ def largest_difference(one, other) -> float:
         if jax.tree_util.keystr(path).endswith("_carry"):
             return 0.0
         a, b = np.asarray(a, float), np.asarray(b, float)
-        return np.max(np.abs(a - b), initial=0.0) / max(np.max(np.abs(a), initial=0.0), 1e-3)
+        return np.max(np.abs(a - b), initial=0.0) / max(np.max(np.abs(a), initial=0.0), 1e-9)
 
     return max(jax.tree.leaves(jax.tree_util.tree_map_with_path(of_leaf, one, other)))
 
